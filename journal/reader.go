@@ -1,0 +1,299 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// A ReaderConfig says how a Reader reads. The zero value reads from the start.
+type ReaderConfig struct {
+	From   Cursor // where to go on; the zero Cursor is the start
+	Source string // names the journal in errors
+
+	// SkipChain reads with the checksums alone, without computing the chain.
+	SkipChain bool
+
+	// Silence is how long the backend may say nothing, not even a heartbeat,
+	// before it is followed anew. Default 5 s: five missed heartbeats.
+	Silence time.Duration
+
+	// LostAfter is how long the journal may end below the cursor before the
+	// reader believes it. A deposed server can say so for a moment. Default 10 s.
+	LostAfter time.Duration
+
+	// MinBackoff and MaxBackoff bound the pause between two attempts to follow,
+	// which doubles each time. Defaults 20 ms and 1 s.
+	MinBackoff, MaxBackoff time.Duration
+
+	// OnRetry, if not nil, is told each time following ended and will be tried
+	// again: why (nil if it just ended), how often in a row, and when. It is
+	// called from the reader's goroutine and must not block.
+	OnRetry func(err error, attempt int, wait time.Duration)
+}
+
+// readAhead is how many entries a Reader takes in before the caller asks for
+// them: enough to hide the hand-over, few enough to stay small with entries of
+// a megabyte.
+const readAhead = 16
+
+func (c *ReaderConfig) setDefaults() {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&c.Silence, 5*time.Second)
+	def(&c.LostAfter, 10*time.Second)
+	def(&c.MinBackoff, 20*time.Millisecond)
+	def(&c.MaxBackoff, time.Second)
+}
+
+// An Item is what a Reader found at one position.
+type Item struct {
+	Verdict Verdict
+	Pos     Position // of the entry; of a Heartbeat how far the journal was seen
+	Batch   Batch    // of Live and Dead
+	Fence   Fence    // of Opened and Void
+	Cursor  Cursor   // after this item
+}
+
+// A Reader follows a journal: it checks every entry, decides which batches are
+// live, resumes after its cursor when following fails or ends, and tells an
+// idle journal from a dead connection. Checking and hashing happen in a
+// goroutine of its own, ahead of the caller.
+//
+// When it resumes it first reads the entry at its cursor again and compares, so
+// a journal that lost entries or was recreated is found out (ErrLost).
+type Reader struct {
+	cfg    ReaderConfig
+	j      Journal
+	items  chan Item
+	wake   chan struct{}
+	stop   context.CancelFunc
+	ended  chan struct{}
+	err    error  // why the pump ended; read after items is closed
+	cursor Cursor // of the last item given out
+	names  names  // of the caller's side
+}
+
+// NewReader starts to read j. The caller closes the Reader when done.
+func NewReader(j Journal, cfg ReaderConfig) *Reader {
+	cfg.setDefaults()
+	ctx, stop := context.WithCancel(context.Background())
+	r := &Reader{
+		cfg: cfg, j: j, cursor: cfg.From, stop: stop,
+		items: make(chan Item, readAhead), wake: make(chan struct{}, 1), ended: make(chan struct{}),
+	}
+	p := &pump{Reader: r, track: Tracker{Cursor: cfg.From, SkipChain: cfg.SkipChain}}
+	go p.run(ctx)
+	return r
+}
+
+// Next waits for the next item and stores it in it. After ctx ended the Reader
+// is as before and Next may be called again. Any other error is final:
+// *CorruptError, ErrTrimmed, ErrLost or ErrClosed. Next is for one goroutine.
+func (r *Reader) Next(ctx context.Context, it *Item) error {
+	var ok bool
+	select {
+	case *it, ok = <-r.items:
+	default:
+		select {
+		case *it, ok = <-r.items:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	if !ok {
+		return r.err
+	}
+	if it.Verdict == Live || it.Verdict == Dead {
+		it.Batch.names = &r.names
+	}
+	r.cursor = it.Cursor
+	return nil
+}
+
+// Cursor returns the place after the last item that Next gave.
+func (r *Reader) Cursor() Cursor { return r.cursor }
+
+// Wake cuts the present pause between two attempts short. It may be called from
+// any goroutine.
+func (r *Reader) Wake() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Close stops the Reader and waits until it has stopped.
+func (r *Reader) Close() {
+	r.stop()
+	<-r.ended
+}
+
+// Corrupt turns an error of Batch.Records for item it into a *CorruptError with
+// its place.
+func (r *Reader) Corrupt(it *Item, err error) error {
+	return &CorruptError{Source: r.cfg.Source, Pos: it.Pos, Seq: it.Batch.First - 1, Offset: -1, Err: err}
+}
+
+// A pump is the goroutine of a Reader.
+type pump struct {
+	*Reader
+	track   Tracker
+	below   time.Time // since when the journal has been seen to end below the cursor
+	whole   bool      // the entry at the cursor is trimmed: resume after it, not at it
+	checked bool      // the entry at the cursor was met again in this attempt
+	moved   bool      // this attempt yielded something
+}
+
+func (p *pump) run(ctx context.Context) {
+	defer close(p.ended)
+	defer close(p.items)
+	p.err = ErrClosed
+	for attempt := 1; ; attempt++ {
+		p.moved = false
+		err := p.follow(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if p.final(err) {
+			p.err = err
+			return
+		}
+		if p.moved {
+			attempt = 1
+		}
+		if !p.pause(ctx, err, attempt) {
+			return
+		}
+	}
+}
+
+// final reports whether err ends the reader. A trimmed entry at the cursor does
+// not: what comes after it may still be there.
+func (p *pump) final(err error) bool {
+	var corrupt *CorruptError
+	switch {
+	case errors.As(err, &corrupt):
+		if corrupt.Source == "" {
+			corrupt.Source = p.cfg.Source
+		}
+		return true
+	case errors.Is(err, ErrTrimmed):
+		if p.track.Cursor.Pos == 0 || p.whole {
+			return true
+		}
+		p.whole = true
+		return false
+	}
+	return errors.Is(err, ErrLost) || errors.Is(err, ErrClosed)
+}
+
+// pause waits before the next attempt; it returns false when ctx ended.
+func (p *pump) pause(ctx context.Context, err error, attempt int) bool {
+	wait := p.cfg.MaxBackoff
+	if shift := attempt - 1; shift < 10 {
+		wait = min(wait, p.cfg.MinBackoff<<shift)
+	}
+	if p.cfg.OnRetry != nil {
+		p.cfg.OnRetry(err, attempt, wait)
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-p.wake:
+	case <-ctx.Done():
+		return false
+	}
+	return true
+}
+
+// follow reads until the backend stops. It starts before the cursor, so that the
+// entry there is met again and compared.
+func (p *pump) follow(ctx context.Context) error {
+	from := p.track.Cursor.Prev
+	p.checked = p.track.Cursor.Pos == 0 || p.whole
+	if p.whole {
+		from = p.track.Cursor.Pos
+	}
+	fctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	silence := time.AfterFunc(p.cfg.Silence, func() { cancel(ErrSilent) })
+	defer silence.Stop()
+	for e, err := range p.j.Follow(fctx, from) {
+		silence.Stop()
+		if err != nil {
+			return err
+		}
+		if err := p.take(ctx, e); err != nil {
+			return err
+		}
+		silence.Reset(p.cfg.Silence)
+	}
+	if fctx.Err() != nil {
+		return context.Cause(fctx)
+	}
+	return nil
+}
+
+// errBelow restarts a follow that says the journal ends below the cursor.
+var errBelow = errors.New("journal: seen to end below the cursor")
+
+// take checks one entry and hands it on.
+func (p *pump) take(ctx context.Context, e Entry) error {
+	c := &p.track.Cursor
+	switch {
+	case len(e.Data) == 0:
+		return p.heartbeat(e)
+	case !p.checked:
+		if !p.track.meets(e) {
+			return fmt.Errorf("%w: want the entry read before at position %d, found another at %d", ErrLost, c.Pos, e.Pos)
+		}
+		p.checked, p.below = true, time.Time{}
+		return nil
+	case e.Pos <= c.Pos: // delivered again
+		return nil
+	}
+	var it Item
+	var err error
+	it.Verdict, it.Fence, err = p.track.Take(e, &it.Batch)
+	if err != nil {
+		return err
+	}
+	p.moved, p.whole, p.below = true, false, time.Time{}
+	it.Pos, it.Cursor = e.Pos, *c
+	select {
+	case p.items <- it:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// heartbeat passes a sign of life on, if the caller is not busy with entries
+// anyway, and watches for a journal that ends below the cursor.
+func (p *pump) heartbeat(e Entry) error {
+	c := p.track.Cursor
+	if e.Pos >= c.Pos {
+		p.moved, p.below = true, time.Time{}
+		select {
+		case p.items <- Item{Verdict: Heartbeat, Pos: e.Pos, Cursor: c}:
+		default:
+		}
+		return nil
+	}
+	if p.below.IsZero() {
+		p.below = time.Now()
+	}
+	if time.Since(p.below) >= p.cfg.LostAfter {
+		return fmt.Errorf("%w: it ends at position %d, the cursor is at %d", ErrLost, e.Pos, c.Pos)
+	}
+	if p.checked {
+		return errBelow // read the entry at the cursor again
+	}
+	return nil
+}

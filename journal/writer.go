@@ -1,0 +1,215 @@
+package journal
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// A WriterConfig says how a Writer resolves what went wrong. The zero value is
+// ready.
+type WriterConfig struct {
+	// LookFor bounds one look at what lies after the cursor. Default 1 s.
+	LookFor time.Duration
+
+	// MinBackoff and MaxBackoff bound the pause between two attempts, which
+	// doubles each time. Defaults 2 ms and 250 ms.
+	MinBackoff, MaxBackoff time.Duration
+
+	// OnRetry, if not nil, is told of each append that did not simply succeed and
+	// is being resolved. It is called from Append and must not block.
+	OnRetry func(err error, attempt int)
+}
+
+// maxBatch bounds batches of backends that have no bound of their own. Larger
+// ones gain nothing: the cost of an append is spread thin long before.
+const maxBatch = 1 << 20
+
+// A Writer appends batches in one tenure. It numbers records, states the chain,
+// and resolves unknown appends and conflicts by reading the journal: after
+// Append returned, the outcome is certain unless the error matches ErrUnknown
+// or ErrBroken. One append is in flight at a time.
+//
+// Append is for one goroutine, and so is the filling of builders; the two may
+// be different ones.
+type Writer struct {
+	cfg   WriterConfig
+	j     Journal
+	track Tracker
+	stamp Time // of the newest record added to a builder
+	over  error
+}
+
+// NewWriter returns a Writer of the tenure that is open at the cursor: the caller
+// opened it with Fence and has read up to its fence.
+func NewWriter(j Journal, at Cursor, cfg WriterConfig) *Writer {
+	if cfg.LookFor == 0 {
+		cfg.LookFor = time.Second
+	}
+	if cfg.MinBackoff == 0 {
+		cfg.MinBackoff = 2 * time.Millisecond
+	}
+	if cfg.MaxBackoff == 0 {
+		cfg.MaxBackoff = 250 * time.Millisecond
+	}
+	return &Writer{cfg: cfg, j: j, track: Tracker{Cursor: at}, stamp: at.Time}
+}
+
+// NewBuilder returns a builder whose batches fit the journal and whose records
+// are later than every record added to any builder of this Writer.
+func (w *Writer) NewBuilder() *Builder {
+	size := maxBatch
+	if m := Describe(w.j).MaxBatch; m > 0 {
+		size = min(size, m)
+	}
+	return newBuilder(w.track.Cursor.Owner, size, &w.stamp)
+}
+
+// Cursor returns the place after the last entry that this Writer appended or
+// read. It must not be called while Append runs.
+func (w *Writer) Cursor() Cursor { return w.track.Cursor }
+
+// Append stores the records of b, or a barrier if it has none, as the next
+// batch, and states d in it. On nil it is done and the records have the Seqs
+// from Cursor().Seq+1 before the call.
+//
+// An error matching ErrFenced says that the tenure is over and the batch was
+// not stored: the journal was read through the larger fence. ErrFull and
+// ErrTooLarge say that it was not stored and the tenure goes on. An error
+// matching ErrUnknown or ErrBroken says that it may be stored or may yet be; a
+// *CorruptError, that the journal cannot be trusted. After every error but
+// ErrFull and ErrTooLarge the Writer is finished.
+func (w *Writer) Append(ctx context.Context, b *Builder, d Digest) error {
+	if w.over != nil {
+		return fmt.Errorf("%w: the tenure is over: %v", ErrClosed, w.over)
+	}
+	err := w.append(ctx, b, d)
+	if err != nil && !errors.Is(err, ErrFull) && !errors.Is(err, ErrTooLarge) || errors.Is(err, ErrUnknown) {
+		w.over = err
+	}
+	return err
+}
+
+// append tries until the outcome is certain. An attempt whose outcome is unknown
+// can only land directly after the cursor, since the backend compares: so once
+// anything else lies there it never will.
+func (w *Writer) append(ctx context.Context, b *Builder, d Digest) error {
+	c := &w.track.Cursor
+	unknown := false // an attempt after the present cursor may be stored or may yet be
+	for attempt := 1; ; attempt++ {
+		raw := b.Seal(c.Seq+1, c.Epoch, d, c.Chain)
+		pos, err := w.j.Append(ctx, c.Epoch, c.Pos, raw)
+		if err == nil {
+			w.took(pos, b, raw)
+			return nil
+		}
+		conflict := errors.Is(err, ErrConflict) || errors.Is(err, ErrFenced)
+		switch {
+		case errors.Is(err, ErrBroken):
+			return err
+		case OutcomeOf(err) == Unknown:
+			unknown = true
+		case !conflict && unknown:
+			return fmt.Errorf("append after %d: %w: %w", c.Pos, ErrUnknown, err)
+		case !conflict:
+			return err
+		}
+		if w.cfg.OnRetry != nil {
+			w.cfg.OnRetry(err, attempt)
+		}
+		before := c.Pos
+		done, lookErr := w.look(ctx, b, raw)
+		if done || lookErr != nil {
+			return lookErr
+		}
+		if c.Pos != before { // dead batches or void fences took the place
+			unknown = false
+			continue
+		}
+		if errors.Is(err, ErrFenced) && !unknown {
+			return err // the backend knows of a fence that we have read ourselves
+		}
+		if err := w.pause(ctx, attempt); err != nil {
+			if !unknown {
+				return fmt.Errorf("append after %d: %w: %w", c.Pos, err, ErrConflict)
+			}
+			return fmt.Errorf("append after %d: %w: %w", c.Pos, ErrUnknown, err)
+		}
+	}
+}
+
+// took moves the cursor over our own batch.
+func (w *Writer) took(pos Position, b *Builder, raw []byte) {
+	w.track.step(Entry{Pos: pos, Data: raw})
+	if b.count > 0 {
+		w.track.Cursor.Seq += Seq(b.count)
+		w.track.Cursor.Time = b.end
+	}
+}
+
+// errLookedFor ends a look that took too long.
+var errLookedFor = errors.New("journal: look ended")
+
+// look reads what lies after the cursor. It returns true if that is raw, an error
+// matching ErrFenced if a larger fence came before it, and false with nil if
+// there is nothing, or only entries that change nothing, over which the cursor
+// has then moved.
+func (w *Writer) look(ctx context.Context, b *Builder, raw []byte) (done bool, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, w.cfg.LookFor, errLookedFor)
+	defer cancel()
+	c := &w.track.Cursor
+	epoch := c.Epoch
+	var got Batch
+	for e, err := range w.j.Follow(ctx, c.Pos) {
+		switch {
+		case err != nil:
+			return false, w.unreadable(err)
+		case len(e.Data) == 0 && e.Pos >= c.Pos:
+			return false, nil
+		case len(e.Data) == 0 || e.Pos <= c.Pos:
+			continue // an old look, or delivered again
+		case bytes.Equal(e.Data, raw):
+			w.took(e.Pos, b, raw)
+			return true, nil
+		}
+		verdict, fence, err := w.track.Take(e, &got)
+		switch {
+		case err != nil:
+			return false, err
+		case verdict == Opened:
+			return false, fmt.Errorf("epoch %d: %w at position %d by %s, who opened epoch %d",
+				epoch, ErrFenced, e.Pos, fence.Owner, fence.Epoch)
+		case verdict == Live:
+			return false, &CorruptError{Pos: e.Pos, Seq: got.First - 1, Offset: -1, Err: fmt.Errorf(
+				"%w: %s appended a batch that this process did not", ErrWriter, got.Owner)}
+		}
+	}
+	return false, nil
+}
+
+// unreadable decides about an error of Follow: damage is final, anything else
+// leaves the next attempt to find out.
+func (w *Writer) unreadable(err error) error {
+	var corrupt *CorruptError
+	if errors.As(err, &corrupt) {
+		return err
+	}
+	return nil
+}
+
+func (w *Writer) pause(ctx context.Context, attempt int) error {
+	wait := w.cfg.MaxBackoff
+	if shift := attempt - 1; shift < 10 {
+		wait = min(wait, w.cfg.MinBackoff<<shift)
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
