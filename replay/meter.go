@@ -1,0 +1,225 @@
+package replay
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"understudy.dev/journal"
+)
+
+// Progress is how far a follower has come: one consistent value.
+type Progress struct {
+	Replayed uint64           // commands and other records applied since the start
+	Cursor   journal.Position // the last entry taken in
+	Seq      journal.Seq      // the last record applied
+	Time     journal.Time     // its time
+	Epoch    journal.Epoch    // the open epoch
+	Owner    string           // who holds it
+	Fence    journal.Position // where it was opened
+	Dead     uint64           // dead batches passed over
+	Void     uint64           // void fences passed over
+	Heard    time.Time        // when the backend last gave a sign of life; zero if never
+
+	Tail      journal.End // a sample of where the journal ends
+	TailKnown bool        // false until the tail has been read once
+	TailErr   error       // why the last attempt to read it failed; nil if it did not
+	CaughtUp  bool        // the cursor met the tail and has not fallen behind since
+}
+
+// A Lag is how far the cursor is behind the tail sample. Without a sample it is
+// unknown, which is not zero.
+type Lag struct {
+	Known   bool
+	Records uint64
+	Bytes   int64         // -1 if the backend cannot tell
+	Time    time.Duration // log time of the tail less that of the cursor
+	Age     time.Duration // of the tail sample
+}
+
+// Lag computes the lag as of now.
+func (p *Progress) Lag(now time.Time) Lag {
+	if !p.TailKnown {
+		return Lag{Bytes: -1}
+	}
+	l := Lag{Known: true, Bytes: -1, Age: now.Sub(p.Tail.When)}
+	if p.Cursor >= p.Tail.Pos {
+		l.Bytes = 0
+		return l
+	}
+	if p.Tail.Seq > p.Seq {
+		l.Records = uint64(p.Tail.Seq - p.Seq)
+	}
+	if p.Tail.Time > p.Time && p.Time > 0 {
+		l.Time = time.Duration(p.Tail.Time - p.Time)
+	}
+	return l
+}
+
+// A MeterConfig says how a Meter samples and when it speaks.
+type MeterConfig struct {
+	Journal journal.Journal // whose end is sampled
+	Logger  *slog.Logger    // nil discards
+
+	// Every is the time between two samples of the tail. Default 250 ms.
+	Every time.Duration
+
+	// LogEvery is the time between two progress lines while behind. Default 10 s.
+	LogEvery time.Duration
+
+	// BehindRecords and BehindTime are the lag beyond which a follower that was
+	// caught up has fallen behind; below it nothing is said, so that a busy
+	// journal does not flap. Defaults 10,000 records and 1 s of log time.
+	BehindRecords uint64
+	BehindTime    time.Duration
+}
+
+// A Meter keeps the Progress of a node through all its roles. Its methods may be
+// called from any goroutine.
+type Meter struct {
+	cfg MeterConfig
+	now atomic.Pointer[Progress]
+	mu  sync.Mutex // of those who change it
+}
+
+// NewMeter returns a meter at the start of a journal.
+func NewMeter(cfg MeterConfig) *Meter {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Every == 0 {
+		cfg.Every = 250 * time.Millisecond
+	}
+	if cfg.LogEvery == 0 {
+		cfg.LogEvery = 10 * time.Second
+	}
+	if cfg.BehindRecords == 0 {
+		cfg.BehindRecords = 10_000
+	}
+	if cfg.BehindTime == 0 {
+		cfg.BehindTime = time.Second
+	}
+	m := &Meter{cfg: cfg}
+	m.now.Store(&Progress{})
+	return m
+}
+
+// Progress returns the present value.
+func (m *Meter) Progress() Progress { return *m.now.Load() }
+
+// change replaces the value by a changed copy and logs what changed.
+func (m *Meter) change(f func(p *Progress)) {
+	m.mu.Lock()
+	p := *m.now.Load()
+	was := p.CaughtUp
+	f(&p)
+	p.CaughtUp = m.caughtUp(&p)
+	m.now.Store(&p)
+	m.mu.Unlock()
+	if p.CaughtUp != was {
+		m.say(&p)
+	}
+}
+
+// caughtUp decides with hysteresis: it takes meeting the tail to be caught up,
+// and a lag worth speaking of to fall behind.
+func (m *Meter) caughtUp(p *Progress) bool {
+	switch {
+	case !p.TailKnown:
+		return false
+	case p.Cursor >= p.Tail.Pos:
+		return true
+	}
+	lag := p.Lag(p.Tail.When)
+	return p.CaughtUp && lag.Records <= m.cfg.BehindRecords && lag.Time <= m.cfg.BehindTime
+}
+
+// took accounts for an item that a follower took.
+func (m *Meter) took(it *journal.Item) {
+	m.change(func(p *Progress) {
+		p.Heard = time.Now()
+		if it.Verdict == journal.Heartbeat {
+			return
+		}
+		p.at(it.Cursor)
+		switch it.Verdict {
+		case journal.Live:
+			p.Replayed += uint64(it.Batch.Count)
+		case journal.Dead:
+			p.Dead++
+		case journal.Void:
+			p.Void++
+		}
+	})
+}
+
+// Advance accounts for a batch of n records that the node itself appended and
+// applied: cursor and tail move together.
+func (m *Meter) Advance(c journal.Cursor, n int) {
+	m.change(func(p *Progress) {
+		p.at(c)
+		p.Replayed += uint64(n)
+		p.Heard = time.Now()
+		if p.Tail.Pos <= c.Pos {
+			p.Tail = journal.End{Pos: c.Pos, Seq: c.Seq, Epoch: c.Epoch, Time: c.Time, Bytes: p.Tail.Bytes, First: p.Tail.First, When: p.Heard}
+			p.TailKnown = true
+		}
+	})
+}
+
+func (p *Progress) at(c journal.Cursor) {
+	p.Cursor, p.Seq, p.Time, p.Epoch, p.Owner, p.Fence = c.Pos, c.Seq, c.Time, c.Epoch, c.Owner, c.Fence
+}
+
+// Sample reads the tail once.
+func (m *Meter) Sample(ctx context.Context) (journal.End, error) {
+	end, err := journal.SampleEnd(ctx, m.cfg.Journal)
+	m.change(func(p *Progress) {
+		p.TailErr = err
+		if err == nil {
+			p.Tail, p.TailKnown, p.Heard = end, true, time.Now()
+		}
+	})
+	return end, err
+}
+
+// Run samples the tail until ctx ends, and logs a line every LogEvery while the
+// follower is behind.
+func (m *Meter) Run(ctx context.Context) {
+	tick := time.NewTicker(m.cfg.Every)
+	defer tick.Stop()
+	spoke := time.Now()
+	for {
+		sctx, cancel := context.WithTimeout(ctx, 4*m.cfg.Every)
+		m.Sample(sctx) //nolint:errcheck // kept in Progress.TailErr
+		cancel()
+		if p := m.now.Load(); !p.CaughtUp && time.Since(spoke) >= m.cfg.LogEvery {
+			spoke = time.Now()
+			m.log("standby.progress", "standby is behind", p)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (m *Meter) say(p *Progress) {
+	if p.CaughtUp {
+		m.log("standby.caught_up", "standby has caught up", p)
+	} else {
+		m.log("standby.fell_behind", "standby fell behind", p)
+	}
+}
+
+func (m *Meter) log(event, message string, p *Progress) {
+	lag := p.Lag(time.Now())
+	attrs := []any{"event", event, "epoch", p.Epoch, "seq", p.Seq, "replayed", p.Replayed}
+	if lag.Known {
+		attrs = append(attrs, "tail", p.Tail.Seq, "lag_records", lag.Records, "lag_seconds", lag.Time.Seconds())
+	}
+	m.cfg.Logger.Info(message, attrs...)
+}
