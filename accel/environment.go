@@ -1,0 +1,58 @@
+package accel
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// An Environment is what the bits of a device's results may depend on.
+type Environment struct {
+	Device  string            // the model, such as "cpu" or "NVIDIA H200"
+	Driver  string            // what runs the kernels, with its version
+	Library string            // where the kernels come from, with their text's digest if compiled elsewhere
+	Kernels map[string]string // identity of each kernel's definition, by name
+	Host    string            // toolchain and architecture: told, never compared
+}
+
+// A PinError says that a device is not the recorded one. Nothing was executed.
+type PinError struct {
+	Field          string // "device", "driver", "library" or "kernel NAME"
+	Recorded, Here string
+}
+
+func (e *PinError) Error() string {
+	return fmt.Sprintf("accel: the record was made with %s %q, this is %q", e.Field, e.Recorded, e.Here)
+}
+
+// Check compares what was recorded with here and returns a *PinError for the first
+// field that differs and is not accepted. accept holds a reason by field. Kernels
+// that only one side has are no difference until they are launched.
+func (e Environment) Check(here Environment, accept map[string]string) error {
+	pins := []PinError{
+		{"device", e.Device, here.Device},
+		{"driver", e.Driver, here.Driver},
+		{"library", e.Library, here.Library},
+	}
+	for _, name := range slices.Sorted(maps.Keys(e.Kernels)) {
+		if id, ok := here.Kernels[name]; ok {
+			pins = append(pins, PinError{"kernel " + name, e.Kernels[name], id})
+		}
+	}
+	for _, p := range pins {
+		if p.Recorded != p.Here && strings.TrimSpace(accept[p.Field]) == "" {
+			return &p
+		}
+	}
+	return nil
+}
+
+// Identities returns the identity of each kernel of a catalogue.
+func Identities(catalogue map[string]*Kernel) map[string]string {
+	ids := make(map[string]string, len(catalogue))
+	for name, k := range catalogue {
+		ids[name] = k.Identity()
+	}
+	return ids
+}

@@ -1,0 +1,207 @@
+package accel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"understudy.dev/journal"
+)
+
+// A Tolerance says how far the float32 outputs of a kernel may be from the record,
+// and why. An element passes if |got - want| <= Abs + Rel*|want|; a NaN passes for
+// a NaN only.
+type Tolerance struct {
+	Abs, Rel float64
+	Reason   string
+}
+
+// ReplayConfig grants exceptions; the zero one grants none.
+type ReplayConfig struct {
+	// Accept holds a reason for each pinned field that may differ: "device",
+	// "driver", "library" or "kernel NAME".
+	Accept map[string]string
+	// Tolerance is by kernel. After a difference within it, the recorded contents
+	// are copied onto the device, so that errors do not add up and what follows is
+	// compared on the same inputs.
+	Tolerance map[string]Tolerance
+}
+
+// A Replayer does recorded commands on a device and compares what they give. Its
+// Apply is a sink: one record at a time, for one goroutine.
+type Replayer struct {
+	dev  Device
+	cfg  ReplayConfig
+	rec  *Recorder // numbers buffers and computes digests as the recorded one did
+	want *Command  // what the command at hand gave then
+	diff *Difference
+	done Report
+}
+
+// A Report is what a Replayer has done so far.
+type Report struct {
+	Commands  int // launches included
+	Launches  int
+	Tolerated map[string]int // outputs that differed within tolerance, by kernel
+}
+
+// NewReplayer returns a replayer on dev. It fails if an exception has no reason.
+func NewReplayer(dev Device, cfg ReplayConfig) (*Replayer, error) {
+	var faults []error
+	for field, reason := range cfg.Accept {
+		if strings.TrimSpace(reason) == "" {
+			faults = append(faults, fmt.Errorf("accept %s: no reason given", field))
+		}
+	}
+	for kernel, t := range cfg.Tolerance {
+		if strings.TrimSpace(t.Reason) == "" || !(t.Abs >= 0 && t.Rel >= 0) {
+			faults = append(faults, fmt.Errorf("tolerance of %s: absolute %g, relative %g, reason %q", kernel, t.Abs, t.Rel, t.Reason))
+		}
+	}
+	return &Replayer{dev: dev, cfg: cfg, done: Report{Tolerated: make(map[string]int)}}, errors.Join(faults...)
+}
+
+// Report returns what was done so far.
+func (r *Replayer) Report() Report {
+	done := r.done
+	done.Tolerated = maps.Clone(done.Tolerated)
+	return done
+}
+
+// Apply does the command of a device or kernel record and compares; other kinds
+// are ignored. It returns a *Difference, a *PinError or the device's error, each
+// with the record's number. An environment record begins a new run: what the run
+// before left allocated is freed.
+func (r *Replayer) Apply(ctx context.Context, rec *journal.Record) error {
+	if rec.Kind != journal.KindDevice && rec.Kind != journal.KindKernel {
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	c, err := Decode(rec.Name, rec.Data)
+	if err == nil {
+		err = r.do(c)
+	}
+	if r.diff != nil {
+		r.diff.Number, r.diff.Seq = rec.Request, rec.Seq
+		return r.diff
+	}
+	if err != nil {
+		return fmt.Errorf("replay record %d, seq %d, %s: %w", rec.Request, rec.Seq, rec.Name, err)
+	}
+	r.done.Commands++
+	if c.Op == OpLaunch {
+		r.done.Launches++
+	}
+	return nil
+}
+
+// ErrNoEnvironment: a command came before any environment.
+var ErrNoEnvironment = errors.New("accel: no environment recorded before the first command")
+
+func (r *Replayer) do(c *Command) error {
+	if c.Op == OpEnvironment {
+		return r.begin(c.Env)
+	}
+	if r.rec == nil {
+		return ErrNoEnvironment
+	}
+	r.want = c
+	switch c.Op {
+	case OpAlloc:
+		_, err := r.rec.Alloc(int(c.Bytes))
+		return err
+	case OpFree:
+		return r.rec.Free(c.Buffer)
+	case OpCopyIn:
+		return r.rec.CopyIn(c.Buffer, int(c.Offset), c.Inputs[0].Kept)
+	case OpCopyOut:
+		m, err := r.rec.find(c.Buffer)
+		if err != nil {
+			return err
+		}
+		if c.Outputs[0].Bytes > uint64(m.bytes) { // before room is made for it
+			return fmt.Errorf("%d bytes of a buffer of %d: %w", c.Outputs[0].Bytes, m.bytes, ErrBounds)
+		}
+		return r.rec.CopyOut(make([]byte, c.Outputs[0].Bytes), c.Buffer, int(c.Offset))
+	case OpSeed:
+		return r.rec.Seed(c.Seed)
+	default:
+		return r.launch(c)
+	}
+}
+
+// begin starts a run on an empty device, if it is the recorded one.
+func (r *Replayer) begin(recorded Environment) error {
+	if err := recorded.Check(r.dev.Environment(), r.cfg.Accept); err != nil {
+		return err
+	}
+	if err := r.Close(); err != nil {
+		return err
+	}
+	r.rec = newRecorder(r.dev, r.compare, keepAll, keepAll)
+	return nil
+}
+
+// launch runs a kernel whose identity was compared when the run began.
+func (r *Replayer) launch(c *Command) error {
+	return r.rec.Launch(&c.Launch)
+}
+
+// compare is the recorder's emit: what the command gave now against then.
+func (r *Replayer) compare(got *Command) error {
+	tol, granted := r.cfg.Tolerance[got.Launch.Kernel]
+	if !granted || got.Op != OpLaunch {
+		r.diff = difference(r.want, got)
+		return r.stop()
+	}
+	r.diff = givenDifference(r.want, got)
+	for i := 0; r.diff == nil && i < len(got.Outputs); i++ {
+		r.diff = r.tolerate(&r.want.Outputs[i], &got.Outputs[i], tol, got)
+	}
+	return r.stop()
+}
+
+// stop turns a difference found into the error that ends the command.
+func (r *Replayer) stop() error {
+	if r.diff != nil {
+		return r.diff
+	}
+	return nil
+}
+
+// tolerate compares one output within a tolerance, and copies the recorded
+// contents onto the device if it was made use of.
+func (r *Replayer) tolerate(want, got *Content, tol Tolerance, c *Command) *Difference {
+	if want.Digest == got.Digest {
+		return nil
+	}
+	param := paramOf(c, got.Arg)
+	if len(want.Kept) == 0 || !param.Float || firstBeyond(want.Kept, got.Kept, tol) >= 0 {
+		return outputDifference(want, got, c, tol)
+	}
+	m := r.rec.memory[c.Launch.Args[got.Arg].Buffer()]
+	if err := r.dev.CopyIn(m.inner, 0, want.Kept); err != nil {
+		return &Difference{Name: c.Launch.Kernel, What: "copying the recorded " + param.Name, Want: "done", Got: err.Error(), Element: -1}
+	}
+	m.digest = want.Digest
+	r.done.Tolerated[c.Launch.Kernel]++
+	return nil
+}
+
+// Close frees what the run left allocated.
+func (r *Replayer) Close() error {
+	if r.rec == nil {
+		return nil
+	}
+	var faults []error
+	for _, b := range slices.Sorted(maps.Keys(r.rec.memory)) {
+		faults = append(faults, r.dev.Free(r.rec.memory[b].inner))
+	}
+	r.rec = nil
+	return errors.Join(faults...)
+}
