@@ -1,0 +1,131 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"understudy.dev/journal"
+)
+
+// Verdict is what a check came to.
+type Verdict uint8
+
+// The verdicts.
+const (
+	OK   Verdict = iota
+	Warn         // worth knowing; does not refuse
+	Fail         // refuses, unless it can be and was accepted
+)
+
+// String returns "ok", "warn" or "fail".
+func (v Verdict) String() string { return [...]string{"ok", "warn", "fail"}[v] }
+
+// A Check is one reason for or against a promotion.
+type Check struct {
+	ID         string // role, journal, capability, gap, hash, build, tail, lag, primary
+	Verdict    Verdict
+	Detail     string // what was measured, and the limit
+	Acceptable bool   // whether an operator may accept its failure by id
+}
+
+// Checks tells what a promotion of this node would be refused for, now. It
+// changes nothing. A check that passed is advice; the fence decides.
+func (n *Node) Checks(ctx context.Context) []Check {
+	end, err := n.meter.Sample(ctx)
+	return n.checks(ctx, end, err)
+}
+
+// checks holds this node against a sample of the tail.
+func (n *Node) checks(ctx context.Context, end journal.End, tailErr error) []Check {
+	v, p := n.view.Load(), n.meter.Progress()
+	caps := journal.Describe(n.cfg.Journal)
+	var list []Check
+	add := func(id string, bad Verdict, acceptable bool, fault, fine string) {
+		c := Check{ID: id, Detail: fine, Acceptable: acceptable}
+		if fault != "" {
+			c.Verdict, c.Detail = bad, fault
+		}
+		list = append(list, c)
+	}
+	role := ""
+	if v.state != Following && v.state != TakingOver {
+		role = fmt.Sprintf("state is %s", v.state)
+	}
+	add("role", Fail, false, role, "standby, state following")
+	fault := ""
+	if tailErr != nil {
+		fault = fmt.Sprintf("its end cannot be read: %v", tailErr)
+	}
+	add("journal", Fail, false, fault, "reachable: "+caps.Location)
+	fault = ""
+	switch {
+	case caps.ReadOnly:
+		fault = "the journal is read-only"
+	case !caps.Fence:
+		fault = "the journal has no fence: two primaries could not be told apart"
+	}
+	add("capability", Fail, false, fault, "fence; an acknowledged record survives the loss of "+caps.Survives.String())
+	gap, hash := "", ""
+	switch {
+	case v.state == Diverged:
+		hash = v.halted.Error()
+	case v.state == Halted:
+		gap = v.halted.Error()
+	}
+	add("gap", Fail, false, gap, fmt.Sprintf("records 1..%d continuous, epochs monotonic", p.Seq))
+	add("hash", Fail, false, hash, fmt.Sprintf("outcome digest agreed at seq %d", v.agreed))
+	add("build", Fail, false, n.buildFault(v), fmt.Sprintf("%s version %d", n.cfg.Machine.Name, n.cfg.Machine.Version))
+	fault = ""
+	if tailErr == nil && end.Pos < p.Cursor {
+		fault = fmt.Sprintf("the journal is seen to end at position %d, below this node's cursor %d", end.Pos, p.Cursor)
+	}
+	add("tail", Fail, false, fault, fmt.Sprintf("seq %d, sampled %v ago", end.Seq, time.Since(end.When).Round(time.Millisecond)))
+	lag := p.Lag(time.Now())
+	fault = ""
+	if lag.Known && lag.Records > n.cfg.MaxDrain {
+		fault = fmt.Sprintf("%d records behind, limit %d", lag.Records, n.cfg.MaxDrain)
+	}
+	add("lag", Fail, true, fault, fmt.Sprintf("%d records behind", lag.Records))
+	fault, fine := n.probePrimary(ctx, v)
+	add("primary", Fail, true, fault, fine)
+	return list
+}
+
+func (n *Node) buildFault(v *view) string {
+	if v.tenure.Version > n.cfg.Machine.Version {
+		return fmt.Sprintf("the journal needs version %d of machine %q, this is %d", v.tenure.Version, n.cfg.Machine.Name, n.cfg.Machine.Version)
+	}
+	return ""
+}
+
+// probeWithin bounds the question whether the old primary still answers.
+const probeWithin = 300 * time.Millisecond
+
+// probePrimary asks whether the newest primary still answers.
+func (n *Node) probePrimary(ctx context.Context, v *view) (fault, fine string) {
+	switch {
+	case v.tenure.Node == "":
+		return "", "there was none yet"
+	case n.cfg.Probe == nil:
+		return "", v.tenure.Node + ", not asked"
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeWithin)
+	defer cancel()
+	if err := n.cfg.Probe(ctx, v.tenure); err != nil {
+		return "", fmt.Sprintf("%s does not answer: %v", v.tenure.Node, err)
+	}
+	return v.tenure.Node + " still answers", ""
+}
+
+// refused returns the ids of the checks that refuse, given what was accepted.
+func refused(list []Check, accepted []string) []string {
+	var ids []string
+	for _, c := range list {
+		if c.Verdict == Fail && !(c.Acceptable && slices.Contains(accepted, c.ID)) {
+			ids = append(ids, c.ID)
+		}
+	}
+	return ids
+}

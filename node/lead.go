@@ -1,0 +1,294 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"understudy.dev/journal"
+	"understudy.dev/machine"
+)
+
+// openIntake begins to take requests.
+func (n *Node) openIntake() {
+	n.intake.Store(newIntake(n.cfg.MaxWaiting))
+	n.publish(Leading)
+}
+
+// lookForFence is how often an idle primary looks whether it was fenced: as often
+// as the tail is sampled.
+const lookForFence = 250 * time.Millisecond
+
+// finishWithin bounds how long a primary that is told to stop waits for the
+// append in flight.
+const finishWithin = 2 * time.Second
+
+// lead admits, sequences, appends, applies and answers until the tenure ends.
+//
+// One append is in flight at a time; what comes meanwhile gathers and goes out
+// as the next batch. When an append is done the next one is sent first and then
+// the finished one is applied and answered, so that the journal and the machine
+// work at the same time.
+func (n *Node) lead(ctx context.Context) State {
+	l := newLeader(ctx, n)
+	defer l.close()
+	look := time.NewTicker(lookForFence)
+	defer look.Stop()
+	for {
+		l.send()
+		select {
+		case b := <-l.done:
+			if next, over := l.finished(b); over {
+				return next
+			}
+		case <-l.in.signal:
+		case <-look.C:
+			l.barrier = l.barrier || n.meter.Progress().Tail.Epoch > l.epoch
+		case p := <-n.promotions:
+			p.answer(Report{}, n.refusal(AlreadyPrimary, nil))
+		case <-ctx.Done():
+			return l.finish()
+		}
+	}
+}
+
+// A bundle is a batch on its way, with those who wait for it.
+type bundle struct {
+	batch   *journal.Builder
+	records []journal.Record
+	waits   []waiting // one for each record
+	reads   []waiting // proved by this batch
+	first   journal.Seq
+	digest  journal.Digest
+
+	cursor journal.Cursor // after the append
+	err    error
+	took   time.Duration
+}
+
+func (b *bundle) reset() {
+	b.batch.Reset()
+	clear(b.records)
+	clear(b.waits)
+	clear(b.reads)
+	b.records, b.waits, b.reads = b.records[:0], b.waits[:0], b.reads[:0]
+}
+
+// leader is the state of one tenure.
+type leader struct {
+	*Node
+	in       *intake
+	epoch    journal.Epoch
+	rest     []waiting // taken from the intake, not yet in a bundle
+	restAt   int
+	answered int // since the last take
+	free     []*bundle
+	flying   *bundle
+	barrier  bool // an append is wanted even if there is nothing to write
+
+	jobs, done chan *bundle
+	stop       context.CancelFunc
+}
+
+func newLeader(ctx context.Context, n *Node) *leader {
+	l := &leader{Node: n, in: n.intake.Load(), epoch: n.cursor.Epoch, jobs: make(chan *bundle, 1), done: make(chan *bundle, 1)}
+	for range 2 { // one in flight, one being applied
+		l.free = append(l.free, &bundle{batch: n.writer.NewBuilder()})
+	}
+	ctx, l.stop = context.WithCancel(context.WithoutCancel(ctx))
+	go l.appendAll(ctx)
+	return l
+}
+
+// appendAll is the goroutine that has the append in flight.
+func (l *leader) appendAll(ctx context.Context) {
+	defer close(l.done)
+	for b := range l.jobs {
+		began := time.Now()
+		b.err = l.writer.Append(ctx, b.batch, b.digest)
+		b.took = time.Since(began)
+		b.cursor = l.writer.Cursor()
+		l.done <- b
+	}
+}
+
+// send fills a bundle with what waits and sends it, unless one is in flight or
+// there is nothing to send.
+func (l *leader) send() {
+	if l.flying != nil {
+		return
+	}
+	b := l.free[len(l.free)-1]
+	if !l.fill(b) && !l.barrier {
+		return
+	}
+	l.free = l.free[:len(l.free)-1]
+	l.barrier = false
+	b.first = l.writer.Cursor().Seq + 1
+	b.digest = l.replica.Digest()
+	l.flying = b
+	l.jobs <- b
+}
+
+// fill moves what waits into b and reports whether there was anything.
+func (l *leader) fill(b *bundle) bool {
+	now := journal.TimeOf(l.cfg.now())
+	for {
+		if l.restAt == len(l.rest) {
+			l.rest = l.in.take(l.rest, l.answered)
+			l.restAt, l.answered = 0, 0
+			if len(l.rest) == 0 {
+				break
+			}
+		}
+		w := &l.rest[l.restAt]
+		if w.read != nil {
+			b.reads = append(b.reads, *w)
+		} else if !l.add(b, w, now) {
+			break
+		}
+		l.rest[l.restAt] = waiting{}
+		l.restAt++
+	}
+	return len(b.waits)+len(b.reads) > 0
+}
+
+// add puts one request into b; it returns false if b is full.
+func (l *leader) add(b *bundle, w *waiting, now journal.Time) bool {
+	r := &w.req
+	b.records = append(b.records, journal.Record{
+		Kind: r.Kind, Name: r.Name, Version: r.Version, Client: r.Client, Request: r.Number, Low: r.Low, Data: r.Data, Time: now,
+	})
+	rec := &b.records[len(b.records)-1]
+	if err := b.batch.Add(rec); err != nil {
+		b.records = b.records[:len(b.records)-1]
+		if b.batch.Count() > 0 {
+			return false
+		}
+		w.done(Result{Status: Refused, Err: err}) // too large even alone; admission let it pass by a few bytes at most
+		l.answered++
+		return true
+	}
+	b.waits = append(b.waits, *w)
+	return true
+}
+
+// finished takes a bundle whose append returned. It returns true and the next
+// state if the tenure is over.
+func (l *leader) finished(b *bundle) (State, bool) {
+	l.flying = nil
+	if l.cfg.Observer != nil {
+		l.cfg.Observer.Appended(len(b.records), b.batch.Bytes(), b.took, b.err)
+	}
+	if b.err != nil {
+		return l.failed(b)
+	}
+	l.send() // the next one goes out while this one is applied
+	for i := range b.records {
+		b.records[i].Seq, b.records[i].Epoch = b.first+journal.Seq(i), l.epoch
+	}
+	outcomes, err := l.apply(&journal.Batch{First: b.first, Count: len(b.records), Epoch: l.epoch}, b.records, true)
+	l.Node.cursor = b.cursor
+	if err != nil {
+		// It is in the journal, and no node gets past it.
+		l.answerAll(b, Result{Status: Unknown, Err: err})
+		return l.Node.stop(err), true
+	}
+	l.meter.Advance(b.cursor, len(b.records))
+	l.publishSame()
+	for i := range b.waits {
+		b.waits[i].done(Result{Status: Done, Outcome: outcomes[i]})
+	}
+	for i := range b.reads {
+		b.reads[i].read(l.replica.Machine(), nil)
+	}
+	l.recycle(b)
+	return Leading, false
+}
+
+func (l *leader) recycle(b *bundle) {
+	l.answered += len(b.waits) + len(b.reads)
+	b.reset()
+	l.free = append(l.free, b)
+}
+
+// failed answers a bundle that was not, or perhaps, appended.
+func (l *leader) failed(b *bundle) (State, bool) {
+	outcome := journal.OutcomeOf(b.err)
+	if outcome == journal.NotDone && (errors.Is(b.err, journal.ErrFull) || errors.Is(b.err, journal.ErrTooLarge)) {
+		l.log.Error("batch refused by the journal", "event", "append.refused", "records", len(b.records), "error", b.err)
+		l.answerAll(b, Result{Status: NotDone, Err: b.err})
+		l.recycle(b)
+		return Leading, false
+	}
+	l.Node.cursor = b.cursor
+	fenced := errors.Is(b.err, journal.ErrFenced)
+	res := Result{Status: Unknown, Err: b.err}
+	if outcome == journal.NotDone {
+		res = Result{Status: NotPrimary, Err: b.err}
+	}
+	l.answerAll(b, res)
+	switch {
+	case fenced:
+		l.log.Error("fenced: stepping down", "event", "primary.fenced", "epoch", l.epoch, "by_epoch", b.cursor.Epoch,
+			"by_node", b.cursor.Owner, "unanswered", len(b.waits))
+		return Following, true
+	case errors.Is(b.err, journal.ErrUnknown):
+		return Following, true
+	}
+	return l.Node.stop(fmt.Errorf("append: %w", b.err)), true
+}
+
+func (l *leader) answerAll(b *bundle, r Result) { answerWaiting(b.waits, b.reads, r) }
+
+func answerWaiting(waits, reads []waiting, r Result) {
+	for i := range waits {
+		waits[i].done(r)
+	}
+	for i := range reads {
+		reads[i].read(machine.Machine(nil), r.Err)
+	}
+}
+
+// finish ends a tenure because the process stops: what is in flight is waited
+// for and answered, what was never sequenced is told so.
+func (l *leader) finish() State {
+	l.barrier = false
+	l.rest = append(l.rest[l.restAt:], l.in.close()...)
+	l.restAt = 0
+	l.answerRest()
+	if l.flying == nil {
+		return Leading
+	}
+	giveUp := time.AfterFunc(finishWithin, l.stop)
+	defer giveUp.Stop()
+	next, _ := l.finished(<-l.done)
+	return next
+}
+
+// close ends the tenure: the intake takes nothing more, and everybody who waits
+// is answered.
+func (l *leader) close() {
+	l.intake.Store(nil)
+	l.rest = append(l.rest[l.restAt:], l.in.close()...)
+	l.restAt = 0
+	l.answerRest()
+	close(l.jobs)
+	l.stop()
+	for range l.done { // until the goroutine has ended
+	}
+	l.writer = nil
+}
+
+// answerRest tells those who were never sequenced.
+func (l *leader) answerRest() {
+	for _, w := range l.rest[l.restAt:] {
+		if w.read != nil {
+			w.read(nil, ErrNotPrimary)
+		} else {
+			w.done(l.notPrimary())
+		}
+	}
+	l.rest, l.restAt = nil, 0
+}

@@ -1,0 +1,95 @@
+package node
+
+import (
+	"time"
+
+	"understudy.dev/journal"
+	"understudy.dev/machine"
+	"understudy.dev/replay"
+)
+
+// State is where a node is in its life.
+type State uint8
+
+// The states.
+const (
+	Starting   State = iota // Run was not called yet
+	Following               // applying records as they come
+	TakingOver              // carrying out a promotion
+	Leading                 // primary: answering
+	Halted                  // cannot go on; needs a person
+	Diverged                // halted because its outcomes are not those in the journal
+)
+
+// String returns the state's word as operators see it.
+func (s State) String() string {
+	return [...]string{"starting", "following", "promoting", "serving", "halted", "diverged"}[s]
+}
+
+// view is what the loop publishes of what only it may touch.
+type view struct {
+	state    State
+	digest   journal.Digest
+	agreed   journal.Seq
+	blind    uint64
+	sessions int
+	tenure   machine.Tenure
+	halted   error
+}
+
+// publish replaces the view.
+func (n *Node) publish(s State) {
+	agreed, blind := n.replica.Agreed()
+	n.view.Store(&view{
+		state: s, digest: n.replica.Digest(), agreed: agreed, blind: blind, sessions: n.replica.Sessions(),
+		tenure: n.replica.Tenure(), halted: n.halted,
+	})
+}
+
+// publishSame replaces the view in the same state.
+func (n *Node) publishSame() { n.publish(n.view.Load().state) }
+
+// An Overview is one consistent picture of a node.
+type Overview struct {
+	Node      string
+	Owner     string
+	Machine   string
+	Version   uint32 // of the machine's logic
+	State     State
+	Progress  replay.Progress
+	Digest    journal.Digest // outcome digest at the last batch end
+	Agreed    journal.Seq    // highest Seq at which it was compared with the journal's and equal
+	Blind     uint64         // stated digests that could not be compared
+	Sessions  int
+	Waiting   int            // requests that wait or are in flight
+	Tenure    machine.Tenure // of the newest primary applied
+	Err       error          // why it halted; nil if it has not
+	BusySince time.Time      // since when the machine has been applying one batch; zero if it is not
+}
+
+// Overview returns the present picture.
+func (n *Node) Overview() Overview {
+	v := n.view.Load()
+	s := Overview{
+		Node: n.cfg.Name, Owner: n.owner, Machine: n.cfg.Machine.Name, Version: n.cfg.Machine.Version,
+		State: v.state, Progress: n.meter.Progress(), Digest: v.digest, Agreed: v.agreed, Blind: v.blind,
+		Sessions: v.sessions, Tenure: v.tenure, Err: v.halted,
+	}
+	if in := n.intake.Load(); in != nil {
+		s.Waiting = in.waiting()
+	}
+	if b := n.busy.Load(); b != 0 {
+		s.BusySince = time.Unix(0, b)
+	}
+	return s
+}
+
+// Progress returns how far the node has come.
+func (n *Node) Progress() replay.Progress { return n.meter.Progress() }
+
+// Leader returns whether this node is the primary, where clients reach the
+// primary as far as this node knows ("" if not), and the open epoch.
+func (n *Node) Leader() (primary bool, addr string, epoch journal.Epoch) {
+	v := n.view.Load()
+	return v.state == Leading, v.tenure.Client, n.meter.Progress().Epoch
+}

@@ -1,0 +1,267 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"understudy.dev/journal"
+	"understudy.dev/machine"
+)
+
+// takeOver carries out a promotion. The order is the safety argument (RULES 10):
+// every refusal comes before the fence, while nothing was changed; the fence
+// makes appends of older epochs impossible, and its own Position is the end;
+// before everything up to there was applied the machine lacks commands that were
+// answered; and the first batch of the new tenure, which states the chain, proves
+// that nothing was missed before anybody is answered.
+func (n *Node) takeOver(ctx context.Context) State {
+	n.publish(TakingOver)
+	t := &takeover{Node: n, p: n.takeover, ctx: n.takeover.ctx, clock: time.Now()}
+	n.takeover = nil
+	var cancel context.CancelFunc
+	t.ctx, cancel = mergeCancel(t.ctx, ctx)
+	defer cancel()
+
+	t.report = Report{Node: n.cfg.Name, Accepted: t.p.Accept}
+	replayed := n.meter.Progress().Replayed
+	next, err := t.run()
+	t.report.Drained = n.meter.Progress().Replayed - replayed
+	t.report.At = n.cfg.now().UTC()
+	if err != nil {
+		n.log.Warn("promotion did not succeed", "event", "promotion.failed", "operation", t.p.Operation, "error", err)
+		t.p.answer(Report{}, err)
+		return next
+	}
+	n.log.Info("promotion opens", "event", "promotion.opened", "operation", t.p.Operation, "epoch", t.report.Epoch,
+		"seq", t.report.StartSeq, "drained", t.report.Drained)
+	n.openIntake()
+	t.mark(&t.report.Phases.Open)
+	t.p.answer(t.report, nil)
+	return Leading
+}
+
+// mergeCancel returns a context like a that also ends when b does.
+func mergeCancel(a, b context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(a)
+	stop := context.AfterFunc(b, func() { cancel(context.Cause(b)) })
+	return ctx, func() { stop(); cancel(nil) }
+}
+
+// takeover is the state of one promotion.
+type takeover struct {
+	*Node
+	p      *promotion
+	ctx    context.Context
+	report Report
+	clock  time.Time // when the present phase began
+	pos    journal.Position
+}
+
+// mark ends a phase.
+func (t *takeover) mark(d *time.Duration) {
+	now := time.Now()
+	*d += now.Sub(t.clock)
+	t.clock = now
+}
+
+// run returns Leading and nil, or the state to go on in and a *PromoteError.
+func (t *takeover) run() (State, error) {
+	if next, err := t.prepare(); err != nil {
+		return next, err
+	}
+	t.mark(&t.report.Phases.Checks)
+	if next, err := t.fence(); err != nil {
+		return next, err
+	}
+	t.mark(&t.report.Phases.Fence)
+	if next, err := t.drain(); err != nil {
+		return next, err
+	}
+	t.mark(&t.report.Phases.Drain)
+	t.report.Digest = t.replica.Digest()
+	t.mark(&t.report.Phases.Verify)
+	return t.open()
+}
+
+// prepare drains to a sample of the tail and runs every refusal. It writes
+// nothing.
+func (t *takeover) prepare() (State, error) {
+	t.follower.Wake()
+	end, err := t.waitForTail(t.ctx)
+	if err != nil {
+		return Following, t.refusal(JournalUnavailable, err)
+	}
+	t.report.TailSeq = end.Seq
+	before := t.checks(t.ctx, end, nil) // the lag that there is before draining
+	if err := t.refuse(before); err != nil {
+		return Following, err
+	}
+	for t.cursor.Pos < end.Pos {
+		if next, err := t.advance(); err != nil {
+			return next, err
+		}
+	}
+	e, p := t.p.Expect, t.meter.Progress()
+	switch {
+	case e.Node != "" && e.Node != t.cfg.Name:
+		err = fmt.Errorf("this is node %s, not %s", t.cfg.Name, e.Node)
+	case e.Epoch != 0 && e.Epoch != p.Epoch:
+		err = fmt.Errorf("the open epoch is %d, not %d", p.Epoch, e.Epoch)
+	case e.MinSeq > p.Seq:
+		err = fmt.Errorf("seq %d is applied, not %d", p.Seq, e.MinSeq)
+	}
+	if err != nil {
+		return Following, t.refusal(ExpectationFailed, err)
+	}
+	t.report.Checks = before
+	return TakingOver, nil
+}
+
+// refuse returns an error if a check refuses.
+func (t *takeover) refuse(list []Check) error {
+	if len(refused(list, t.p.Accept)) == 0 {
+		return nil
+	}
+	e := t.refusal(ChecksFailed, nil)
+	e.Checks = list
+	return e
+}
+
+// advance applies the next entry before the fence. A node that cannot is out.
+func (t *takeover) advance() (State, error) {
+	err := t.step(t.ctx)
+	switch {
+	case err == nil:
+		return TakingOver, nil
+	case t.ctx.Err() != nil:
+		return Following, t.refusal(JournalUnavailable, err)
+	}
+	return t.stop(err), t.refusal(CannotGoOn, err)
+}
+
+// fence opens the next epoch. An unknown outcome is asked again: the same owner
+// gets the first fence's position.
+func (t *takeover) fence() (State, error) {
+	t.report.FromEpoch = t.cursor.Epoch
+	t.report.Epoch = t.cursor.Epoch + 1
+	unknown := false
+	for attempt := 1; ; attempt++ {
+		fctx, cancel := context.WithTimeout(t.ctx, time.Second)
+		pos, err := t.cfg.Journal.Fence(fctx, t.report.Epoch, t.owner)
+		cancel()
+		switch {
+		case err == nil:
+			t.pos, t.report.Fence = pos, pos
+			t.log.Info("fence written", "event", "promotion.fenced", "epoch", t.report.Epoch, "position", pos)
+			if pos <= t.cursor.Pos {
+				cause := fmt.Errorf("%w: the fence lies at position %d, this node has applied up to %d", journal.ErrLost, pos, t.cursor.Pos)
+				return t.stop(cause), t.fenced(cause)
+			}
+			return TakingOver, nil
+		case errors.Is(err, journal.ErrFenced):
+			return t.lost(err)
+		case journal.OutcomeOf(err) == journal.Unknown:
+			unknown = true
+		}
+		if t.ctx.Err() != nil || errors.Is(err, journal.ErrBroken) || errors.Is(err, journal.ErrClosed) || errors.Is(err, journal.ErrReadOnly) {
+			failure := JournalUnavailable
+			if unknown {
+				failure = FenceUnknown
+			}
+			return Following, t.refusal(failure, err)
+		}
+		t.log.Warn("fence unanswered, asking again", "event", "promotion.unknown", "attempt", attempt, "error", err)
+		sleep(t.ctx, min(250*time.Millisecond, 5*time.Millisecond<<min(attempt, 6)))
+	}
+}
+
+// lost reads until it is known who won, and says so.
+func (t *takeover) lost(cause error) (State, error) {
+	for t.cursor.Epoch < t.report.Epoch {
+		if next, err := t.advance(); err != nil {
+			return next, err
+		}
+	}
+	t.log.Info("another node was first", "event", "promotion.lost_race", "epoch", t.cursor.Epoch, "owner", t.cursor.Owner)
+	return Following, t.refusal(LostRace, cause)
+}
+
+// fenced is a failure after the fence: it is called by its name.
+func (t *takeover) fenced(cause error) error {
+	e := t.refusal(FencedNotServing, cause)
+	e.Epoch, e.Owner = t.report.Epoch, t.owner
+	return e
+}
+
+// drain applies everything up to the fence.
+func (t *takeover) drain() (State, error) {
+	for t.cursor.Pos < t.pos {
+		if err := t.step(t.ctx); err != nil {
+			if t.ctx.Err() != nil {
+				return Following, t.fenced(err)
+			}
+			return t.stop(err), t.fenced(err)
+		}
+	}
+	if t.cursor.Epoch == t.report.Epoch && t.cursor.Owner == t.owner {
+		return TakingOver, nil
+	}
+	if t.cursor.Epoch > t.report.Epoch { // fenced again already
+		return Following, t.refusal(LostRace, nil)
+	}
+	cause := fmt.Errorf("%w: no fence of epoch %d at position %d", journal.ErrLost, t.report.Epoch, t.pos)
+	return t.stop(cause), t.fenced(cause)
+}
+
+// open appends EpochStart, the proof that everything before it was seen, and
+// applies it.
+func (t *takeover) open() (State, error) {
+	t.closeFollower()
+	t.writer = journal.NewWriter(t.cfg.Journal, t.cursor, journal.WriterConfig{OnRetry: t.appendTrouble})
+	tenure, err := json.Marshal(t.tenure())
+	if err != nil {
+		panic(fmt.Sprintf("marshal tenure: %v", err)) // strings and numbers only
+	}
+	b := t.writer.NewBuilder()
+	records := []journal.Record{{Kind: journal.KindEpochStart, Name: t.cfg.Machine.Name, Time: journal.TimeOf(t.cfg.now()), Data: tenure}}
+	if err := b.Add(&records[0]); err != nil {
+		return Following, t.fenced(err)
+	}
+	err = t.writer.Append(t.ctx, b, t.replica.Digest())
+	t.cursor = t.writer.Cursor()
+	if err != nil {
+		if errors.Is(err, journal.ErrFenced) {
+			return Following, t.refusal(LostRace, err)
+		}
+		if errors.As(err, new(*journal.CorruptError)) || errors.Is(err, journal.ErrBroken) {
+			return t.stop(err), t.fenced(err)
+		}
+		return Following, t.fenced(err)
+	}
+	records[0].Seq, records[0].Epoch = t.cursor.Seq, t.cursor.Epoch
+	t.report.StartSeq = t.cursor.Seq
+	if _, err := t.apply(&journal.Batch{First: t.cursor.Seq, Count: 1, Epoch: t.cursor.Epoch}, records, true); err != nil {
+		return t.stop(err), t.fenced(err)
+	}
+	t.meter.Advance(t.cursor, 1)
+	return Leading, nil
+}
+
+func (t *takeover) tenure() machine.Tenure {
+	return machine.Tenure{
+		Node: t.cfg.Name, Machine: t.cfg.Machine.Name, Version: t.cfg.Machine.Version,
+		Seed: [2]uint64{rand.Uint64(), rand.Uint64()}, Environment: journal.ThisEnvironment(),
+		How: t.p.How, Operation: t.p.Operation, Actor: t.p.Actor, Reason: t.p.Reason, Accepted: t.p.Accept,
+		Client: t.cfg.Client, Admin: t.cfg.Admin,
+	}
+}
+
+func (n *Node) appendTrouble(err error, attempt int) {
+	if attempt <= 3 || attempt%40 == 0 {
+		n.log.Warn("append is being resolved", "event", "append.unknown", "attempt", attempt, "error", err)
+	}
+}
