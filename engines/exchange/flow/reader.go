@@ -134,11 +134,11 @@ func parseOp(line string) (Op, error) {
 	}
 	var p fieldParser
 	op := Op{
-		N:     p.number("n", fields[0], 1, math.MaxUint64),
-		TS:    int64(p.number("ts", fields[1], 0, math.MaxInt64)),
-		Kind:  p.kind(fields[2]),
-		ID:    p.number("id", fields[3], 1, math.MaxUint64),
-		Side:  p.side(fields[4]),
+		N:    p.number("n", fields[0], 1, math.MaxUint64),
+		TS:   int64(p.number("ts", fields[1], 0, math.MaxInt64)),
+		Kind: p.kind(fields[2]),
+		ID:   p.number("id", fields[3], 1, math.MaxUint64),
+		Side: p.side(fields[4]),
 	}
 	price, qty := uint64(1), uint64(1)
 	switch op.Kind { // where they only describe the order, 0 will do
