@@ -1,0 +1,149 @@
+package natsjournal
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"understudy.dev/journal"
+)
+
+// tailCache keeps the last sample, so that sampling an idle journal costs one
+// small request.
+type tailCache struct {
+	mu      sync.Mutex
+	end     journal.End
+	created time.Time
+	begin   streamState // what First was computed from
+	decoder journal.Decoder
+}
+
+// End implements journal.Ender. Pos, Bytes and First come from the stream's
+// leader; Seq, Epoch and Time from the newest messages of one replica, and if
+// that one lags, Pos is where it ends.
+func (j *Journal) End(ctx context.Context) (journal.End, error) {
+	end, err := j.end(ctx)
+	if err != nil {
+		return journal.End{}, fmt.Errorf("sample end of stream %s: %w", j.cfg.Stream, err)
+	}
+	end.When = time.Now()
+	return end, nil
+}
+
+func (j *Journal) end(ctx context.Context) (journal.End, error) {
+	if err := j.usable(ctx); err != nil {
+		return journal.End{}, err
+	}
+	ctx, done := j.within(ctx)
+	defer done()
+	state, err := j.state(ctx)
+	if err != nil {
+		return journal.End{}, err
+	}
+	t := &j.tail
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.created.Equal(state.created) {
+		t.created, t.end, t.begin = state.created, journal.End{}, streamState{}
+	}
+	if state.last != t.end.Pos {
+		if err := j.sampleTail(ctx, state.last); err != nil {
+			return journal.End{}, err
+		}
+	}
+	if err := j.sampleFirst(ctx, state); err != nil {
+		return journal.End{}, err
+	}
+	t.end.Bytes = state.bytes
+	return t.end, nil
+}
+
+// sampleTail reads Seq, Epoch and Time from the newest messages.
+func (j *Journal) sampleTail(ctx context.Context, end journal.Position) error {
+	t := &j.tail
+	last, err := j.lastUpTo(ctx, end)
+	if err != nil {
+		return err
+	}
+	if last.data.pos != 0 && last.end < end {
+		end = last.end // a replica that lags: a sample that agrees with itself
+	}
+	next := journal.End{Pos: end, Epoch: last.fence.Epoch, First: t.end.First}
+	next.Seq, next.Time, err = j.newestRecord(ctx, last)
+	if err != nil {
+		return err
+	}
+	t.end = next
+	return nil
+}
+
+// newestRecord goes back over dead batches to the newest that looked live, and
+// over empty ones to the newest record, or to where the last sample was.
+func (j *Journal) newestRecord(ctx context.Context, last lasts) (seq journal.Seq, at journal.Time, err error) {
+	t := &j.tail
+	var b journal.Batch
+	for m := last.data; m.pos > 0; {
+		if err := t.decoder.Batch(m.data, &b); err != nil {
+			return 0, 0, &journal.CorruptError{Source: j.cfg.Stream, Pos: m.pos, Offset: -1, Err: err}
+		}
+		dead := m.pos > last.fence.pos && b.Epoch < last.fence.Epoch
+		if !dead && seq == 0 {
+			seq = b.Last()
+		}
+		switch {
+		case !dead && b.Count > 0:
+			return seq, b.End, nil
+		case seq != 0 && seq == t.end.Seq:
+			return seq, t.end.Time, nil
+		case m.pos == 1:
+			return seq, 0, nil
+		}
+		before, err := j.lastOf(ctx, m.pos-1, j.subjects.data)
+		if err != nil {
+			return 0, 0, err
+		}
+		m = before.data
+	}
+	return seq, 0, nil
+}
+
+// sampleFirst finds where following can begin. Trimming leaves fences behind, so
+// it is the first batch that counts, and the fences directly before it.
+func (j *Journal) sampleFirst(ctx context.Context, state streamState) error {
+	t := &j.tail
+	if state.first == t.begin.first && state.deleted == t.begin.deleted {
+		return nil
+	}
+	first, err := j.first(ctx, state)
+	if err != nil {
+		return err
+	}
+	t.end.First, t.begin = first, state
+	return nil
+}
+
+func (j *Journal) first(ctx context.Context, state streamState) (journal.Position, error) {
+	if state.first <= 1 && state.deleted == 0 {
+		return 0, nil
+	}
+	oldest, found, err := j.fromLeader(ctx, leaderGet{Seq: 1, NextFor: j.subjects.data})
+	if err != nil {
+		return 0, err
+	}
+	first := state.last
+	if found {
+		first = oldest.pos - 1
+	}
+	for first > 0 {
+		_, there, err := j.fromLeader(ctx, leaderGet{Seq: first})
+		if err != nil {
+			return 0, err
+		}
+		if !there {
+			break
+		}
+		first--
+	}
+	return first, nil
+}
