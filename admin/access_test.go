@@ -150,8 +150,10 @@ func TestValidate(t *testing.T) {
 		{name: "beyond with TLS and no tokens", cfg: Config{Admin: "10.0.0.1:7070", TLS: &tls.Config{}}, want: []string{"token file"}},
 		{name: "beyond with both", cfg: Config{Admin: "10.0.0.1:7070", TLS: &tls.Config{}, TokenFile: "t"}},
 		{name: "public beyond", cfg: Config{Public: "0.0.0.0:7071"}},
-		{name: "all faults together", cfg: Config{Admin: "x", Public: "unix:/x", StuckAfter: -1, Operations: 1, Peers: []string{"ftp://a"}},
-			want: []string{"admin-addr", "http-addr", "stuck-after", "operations", "peer"}},
+		{
+			name: "all faults together", cfg: Config{Admin: "x", Public: "unix:/x", StuckAfter: -1, Operations: 1, Peers: []string{"ftp://a"}},
+			want: []string{"admin-addr", "http-addr", "stuck-after", "operations", "peer"},
+		},
 		{name: "socket without a name", cfg: Config{Admin: "unix:"}, want: []string{"admin-addr"}},
 	}
 	for _, tt := range tests {

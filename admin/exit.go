@@ -1,6 +1,9 @@
 package admin
 
-import "errors"
+import (
+	"errors"
+	"slices"
+)
 
 // Exit codes of commands that ask a node (docs/json.md lists them).
 const (
@@ -34,8 +37,7 @@ func (p *Problem) exitCode() int {
 	if p.Type == BadRequest || p.Type == KeyReused {
 		return ExitUsage
 	}
-	_, certainty, _ := p.Type.fact()
-	switch certainty {
+	switch p.certain() {
 	case CertainlyDone:
 		return ExitDone
 	case CertainlyNotDone:
@@ -46,4 +48,14 @@ func (p *Problem) exitCode() int {
 		return ExitFailed
 	}
 	return ExitUnknown
+}
+
+// certain returns what is certain after p. Of a type that only a later version
+// knows it is what the answer says.
+func (p *Problem) certain() Certainty {
+	if slices.Contains(ProblemTypes(), p.Type) {
+		_, certainty, _ := p.Type.fact()
+		return certainty
+	}
+	return p.Certainty
 }

@@ -150,7 +150,7 @@ func (s *Server) rehearse(w http.ResponseWriter, r *http.Request, req PromoteReq
 	if err := req.Expect.Check(snap.Group, snap.Node.Node, snap.Epoch, reachable(&snap)); err != nil {
 		out.Would, out.Detail = WouldRefuse, err.Error()
 	} else if len(out.RefusedBy) > 0 {
-		out.Would, out.Detail = WouldRefuse, fmt.Sprintf("%s: %v", ChecksFailed, out.RefusedBy)
+		out.Would, out.Detail = WouldRefuse, string(ChecksFailed)+": "+words(out.RefusedBy)
 	}
 	s.answer(w, http.StatusOK, out)
 }

@@ -88,8 +88,10 @@ func TestHealthQueries(t *testing.T) {
 		{name: "verbose", path: "/readyz?verbose", status: 200, body: "[+]loop ok\n[+]state ok\n[+]journal ok\n[+]lag ok\n"},
 		{name: "failing", path: "/readyz", also: unknownLag, status: 503, body: "[-]lag failed: unknown (limit 1000 records)\n"},
 		{name: "excluded", path: "/readyz?exclude=lag", also: unknownLag, status: 200, body: "ok\n"},
-		{name: "excluded verbosely", path: "/readyz?verbose&exclude=lag,disk", also: unknownLag, status: 200,
-			body: "[+]loop ok\n[+]state ok\n[+]journal ok\n[+]lag excluded\nwarn: 1 exclusions match nothing here\n"},
+		{
+			name: "excluded verbosely", path: "/readyz?verbose&exclude=lag,disk", also: unknownLag, status: 200,
+			body: "[+]loop ok\n[+]state ok\n[+]journal ok\n[+]lag excluded\nwarn: 1 exclusions match nothing here\n",
+		},
 		{name: "own limit met", path: "/standby?max_lag_records=7&max_lag=3ms", status: 200, body: "ok\n"},
 		{name: "own limit of records", path: "/standby?max_lag_records=6", status: 503, body: "[-]lag failed: 7 records behind (limit 6)\n"},
 		{name: "own limit of time", path: "/standby?max_lag=2ms", status: 503, body: "[-]lag failed: 0.003s behind (limit 2ms)\n"},

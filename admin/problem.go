@@ -1,8 +1,10 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"understudy.dev/journal"
@@ -151,6 +153,16 @@ func (p Problem) complete() Problem {
 	}
 	if p.Type == ChecksFailed {
 		p.Checks = marked(p.Checks)
+		p.Detail = cmp.Or(p.Detail, words(p.RefusedBy))
 	}
 	return p
+}
+
+// words lists checks for people.
+func words(ids []CheckID) string {
+	list := make([]string, len(ids))
+	for i, id := range ids {
+		list[i] = string(id)
+	}
+	return strings.Join(list, ", ")
 }

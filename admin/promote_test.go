@@ -33,17 +33,25 @@ func TestPromoteAnswers(t *testing.T) {
 		in      string
 	}{
 		{name: "no body", status: 200, asked: 1},
-		{name: "all fields", status: 200, asked: 1, header: []string{"Idempotency-Key: k1"}, in: `"operation":"k1"`,
-			body: `{"expect":{"group":"orders","node":"b","epoch":7,"min_seq":5},"accept":["primary"],"reason":"r","actor":"ana","wait":"30s","dry_run":false}`},
+		{
+			name: "all fields", status: 200, asked: 1, header: []string{"Idempotency-Key: k1"}, in: `"operation":"k1"`,
+			body: `{"expect":{"group":"orders","node":"b","epoch":7,"min_seq":5},"accept":["primary"],"reason":"r","actor":"ana","wait":"30s","dry_run":false}`,
+		},
 		{name: "dry run", body: `{"dry_run":true}`, status: 200, in: `"would":"promote"`},
-		{name: "dry run that would be refused", body: `{"dry_run":true}`, status: 200, in: `"would":"refuse"`,
-			prepare: func(n *fakeNode) { n.checks = []Check{{ID: CheckPrimary, Verdict: VerdictWarn}} }},
-		{name: "dry run that accepts it", body: `{"dry_run":true,"accept":["primary"]}`, status: 200, in: `"would":"promote"`,
-			prepare: func(n *fakeNode) { n.checks = []Check{{ID: CheckPrimary, Verdict: VerdictWarn}} }},
+		{
+			name: "dry run that would be refused", body: `{"dry_run":true}`, status: 200, in: `"would":"refuse"`,
+			prepare: func(n *fakeNode) { n.checks = []Check{{ID: CheckPrimary, Verdict: VerdictWarn}} },
+		},
+		{
+			name: "dry run that accepts it", body: `{"dry_run":true,"accept":["primary"]}`, status: 200, in: `"would":"promote"`,
+			prepare: func(n *fakeNode) { n.checks = []Check{{ID: CheckPrimary, Verdict: VerdictWarn}} },
+		},
 		{name: "dry run of another epoch", body: `{"dry_run":true,"expect":{"epoch":6}}`, status: 200, in: `"would":"refuse"`},
 		{name: "dry run beyond the tail", body: `{"dry_run":true,"expect":{"min_seq":1204559}}`, status: 200, in: `"would":"refuse"`},
-		{name: "dry run without a journal", body: `{"dry_run":true}`, status: 503, problem: JournalUnavailable, sure: CertainlyNotDone, exit: 1,
-			prepare: func(n *fakeNode) { n.checkErr = errors.New("no servers") }},
+		{
+			name: "dry run without a journal", body: `{"dry_run":true}`, status: 503, problem: JournalUnavailable, sure: CertainlyNotDone, exit: 1,
+			prepare: func(n *fakeNode) { n.checkErr = errors.New("no servers") },
+		},
 		{name: "garbled body", body: `{`, status: 400, problem: BadRequest, sure: CertainlyNotDone, exit: 2},
 		{name: "unknown field", body: `{"force":true}`, status: 400, problem: BadRequest, sure: CertainlyNotDone, exit: 2, in: "force"},
 		{name: "unknown expectation", body: `{"expect":{"leader":"a"}}`, status: 400, problem: BadRequest, sure: CertainlyNotDone, exit: 2},
@@ -54,29 +62,49 @@ func TestPromoteAnswers(t *testing.T) {
 		{name: "key that is no word", header: []string{"Idempotency-Key: a/b"}, status: 400, problem: BadRequest, sure: CertainlyNotDone, exit: 2},
 		{name: "cross-origin page", header: []string{"Sec-Fetch-Site: cross-site"}, status: 403, problem: Forbidden, sure: CertainlyNotDone, exit: 1},
 		{name: "foreign host", header: []string{"Host: evil.example"}, status: 403, problem: Forbidden, sure: CertainlyNotDone, exit: 1},
-		{name: "already primary", status: 409, problem: AlreadyPrimary, sure: CertainlyNotDone, exit: 1, asked: 1, in: `"holder":"b"`,
-			prepare: fails(&Problem{Type: AlreadyPrimary, Epoch: 7, Holder: "b"})},
-		{name: "in progress elsewhere", status: 409, problem: PromotionInProgress, sure: CertainlyNotDone, exit: 1, asked: 1,
-			prepare: fails(&Problem{Type: PromotionInProgress})},
-		{name: "lost race", status: 409, problem: LostRace, sure: CertainlyNotDone, exit: 1, asked: 1, in: `"epoch":8,"holder":"c"`,
-			prepare: fails(fmt.Errorf("promote: %w", &Problem{Type: LostRace, Epoch: 8, Holder: "c"}))},
-		{name: "epoch moved", status: 409, problem: EpochMoved, sure: CertainlyNotDone, exit: 1, asked: 1,
-			prepare: fails(&Problem{Type: EpochMoved, Epoch: 9})},
-		{name: "checks failed", status: 412, problem: ChecksFailed, sure: CertainlyRefused, exit: 4, asked: 1, in: `"acceptable":true`,
-			prepare: fails(&Problem{Type: ChecksFailed, RefusedBy: []CheckID{CheckPrimary}, Checks: []Check{{ID: CheckPrimary, Verdict: VerdictWarn}}})},
+		{
+			name: "already primary", status: 409, problem: AlreadyPrimary, sure: CertainlyNotDone, exit: 1, asked: 1, in: `"holder":"b"`,
+			prepare: fails(&Problem{Type: AlreadyPrimary, Epoch: 7, Holder: "b"}),
+		},
+		{
+			name: "in progress elsewhere", status: 409, problem: PromotionInProgress, sure: CertainlyNotDone, exit: 1, asked: 1,
+			prepare: fails(&Problem{Type: PromotionInProgress}),
+		},
+		{
+			name: "lost race", status: 409, problem: LostRace, sure: CertainlyNotDone, exit: 1, asked: 1, in: `"epoch":8,"holder":"c"`,
+			prepare: fails(fmt.Errorf("promote: %w", &Problem{Type: LostRace, Epoch: 8, Holder: "c"})),
+		},
+		{
+			name: "epoch moved", status: 409, problem: EpochMoved, sure: CertainlyNotDone, exit: 1, asked: 1,
+			prepare: fails(&Problem{Type: EpochMoved, Epoch: 9}),
+		},
+		{
+			name: "checks failed", status: 412, problem: ChecksFailed, sure: CertainlyRefused, exit: 4, asked: 1, in: `"acceptable":true`,
+			prepare: fails(&Problem{Type: ChecksFailed, RefusedBy: []CheckID{CheckPrimary}, Checks: []Check{{ID: CheckPrimary, Verdict: VerdictWarn}}}),
+		},
 		{name: "another node expected", body: `{"expect":{"node":"a"}}`, status: 412, problem: ExpectationFailed, sure: CertainlyRefused, exit: 4},
 		{name: "another group expected", body: `{"expect":{"group":"x"}}`, status: 412, problem: ExpectationFailed, sure: CertainlyRefused, exit: 4},
-		{name: "another epoch found by the node", status: 412, problem: ExpectationFailed, sure: CertainlyRefused, exit: 4, asked: 1,
-			prepare: fails(Expect{Epoch: new(journal.Epoch(6))}.Check("orders", "b", 7, 1))},
-		{name: "fenced and not serving", status: 500, problem: FencedNotServing, sure: CertainlyFailed, exit: 8, asked: 1,
+		{
+			name: "another epoch found by the node", status: 412, problem: ExpectationFailed, sure: CertainlyRefused, exit: 4, asked: 1,
+			prepare: fails(Expect{Epoch: new(journal.Epoch(6))}.Check("orders", "b", 7, 1)),
+		},
+		{
+			name: "fenced and not serving", status: 500, problem: FencedNotServing, sure: CertainlyFailed, exit: 8, asked: 1,
 			in:      `"seq":12,"cause":"apply: panic","promotable":["b","c"]`,
-			prepare: fails(&Problem{Type: FencedNotServing, Seq: new(journal.Seq(12)), Cause: "apply: panic", Next: []string{"b", "c"}})},
-		{name: "journal unavailable", status: 503, problem: JournalUnavailable, sure: CertainlyNotDone, exit: 1, asked: 1,
-			prepare: fails(&Problem{Type: JournalUnavailable, RetryAfter: 3 * time.Second})},
-		{name: "outcome unknown", status: 504, problem: OutcomeUnknown, sure: Uncertain, exit: 3, asked: 1,
-			prepare: fails(&Problem{Type: OutcomeUnknown})},
-		{name: "an error that says nothing", status: 504, problem: OutcomeUnknown, sure: Uncertain, exit: 3, asked: 1, in: "boom",
-			prepare: fails(errors.New("boom"))},
+			prepare: fails(&Problem{Type: FencedNotServing, Seq: new(journal.Seq(12)), Cause: "apply: panic", Next: []string{"b", "c"}}),
+		},
+		{
+			name: "journal unavailable", status: 503, problem: JournalUnavailable, sure: CertainlyNotDone, exit: 1, asked: 1,
+			prepare: fails(&Problem{Type: JournalUnavailable, RetryAfter: 3 * time.Second}),
+		},
+		{
+			name: "outcome unknown", status: 504, problem: OutcomeUnknown, sure: Uncertain, exit: 3, asked: 1,
+			prepare: fails(&Problem{Type: OutcomeUnknown}),
+		},
+		{
+			name: "an error that says nothing", status: 504, problem: OutcomeUnknown, sure: Uncertain, exit: 3, asked: 1, in: "boom",
+			prepare: fails(errors.New("boom")),
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
