@@ -29,14 +29,14 @@ type Replica struct {
 	sessions sessions
 	ctx      Context
 
-	seq    journal.Seq // the last record applied
-	time   journal.Time
-	tenure Tenure // the newest
-	digest journal.Hash
-	recent [recentDigests]journal.Digest // ring, to compare with what batches state
-	next   int
-	agreed journal.Seq
-	blind  uint64 // stated digests that could not be compared
+	seq      journal.Seq // the last record applied
+	time     journal.Time
+	tenure   Tenure       // the newest
+	began    journal.Time // its EpochStart's
+	digest   journal.Hash
+	recent   [recentDigests]journal.Digest // ring, to compare with what batches state
+	next     int
+	compared Comparisons
 
 	sum      hash.Hash
 	buf      []byte // what goes into the digest
@@ -107,12 +107,19 @@ func (r *Replica) Time() journal.Time { return r.time }
 // Digest returns the outcome digest at Seq.
 func (r *Replica) Digest() journal.Digest { return journal.Digest{Seq: r.seq, Hash: r.digest} }
 
-// Agreed returns the highest Seq at which a stated digest was compared and equal,
-// and how many stated ones could not be compared.
-func (r *Replica) Agreed() (journal.Seq, uint64) { return r.agreed, r.blind }
+// Comparisons counts the digests that batches stated.
+type Comparisons struct {
+	Agreed journal.Seq // the highest at which one was compared and equal
+	Equal  uint64      // compared, and equal
+	Blind  uint64      // not comparable: this replica did not end a batch there, or long ago
+}
 
-// Tenure returns the data of the newest EpochStart applied.
-func (r *Replica) Tenure() Tenure { return r.tenure }
+// Compared returns what became of the digests stated so far. One that differed
+// is a *DivergedError.
+func (r *Replica) Compared() Comparisons { return r.compared }
+
+// Tenure returns the data and the time of the newest EpochStart applied.
+func (r *Replica) Tenure() (Tenure, journal.Time) { return r.tenure, r.began }
 
 // Sessions returns the number of open sessions.
 func (r *Replica) Sessions() int { return len(r.sessions.byID) }
@@ -247,10 +254,11 @@ func (r *Replica) compare(d journal.Digest) error {
 		if have.Hash != d.Hash {
 			return &DivergedError{Seq: d.Seq, Want: d.Hash, Got: have.Hash}
 		}
-		r.agreed = d.Seq
+		r.compared.Agreed = d.Seq
+		r.compared.Equal++
 		return nil
 	}
-	r.blind++
+	r.compared.Blind++
 	return nil
 }
 
@@ -294,7 +302,7 @@ func (r *Replica) apply(rec *journal.Record) Outcome {
 	switch rec.Kind {
 	case journal.KindEpochStart:
 		r.tenure, _ = ParseTenure(rec.Data) // admitted above
-		r.ctx.seed = r.tenure.Seed
+		r.began, r.ctx.seed = rec.Time, r.tenure.Seed
 		return Outcome{}
 	case journal.KindSession:
 		r.sessions.open(uint64(rec.Seq), rec.Name == "ordered")

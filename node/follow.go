@@ -53,6 +53,7 @@ func (n *Node) newFollower() *replay.Follower {
 	reader := journal.NewReader(n.cfg.Journal, journal.ReaderConfig{
 		From: n.cursor, Source: journal.Describe(n.cfg.Journal).Location,
 		OnRetry: func(err error, attempt int, wait time.Duration) {
+			n.reconnects.Add(1)
 			if attempt <= 3 || attempt%20 == 0 {
 				n.log.Warn("following ended, trying again", "event", "journal.lost", "error", err, "attempt", attempt, "wait", wait)
 			}

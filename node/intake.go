@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"understudy.dev/journal"
 	"understudy.dev/machine"
@@ -22,6 +23,7 @@ var (
 type waiting struct {
 	req  Request
 	done func(Result)                       // of a request
+	at   time.Time                          // when it was handed in; zero without an Observer
 	read func(m machine.Machine, err error) // of a read
 }
 
@@ -140,7 +142,11 @@ func (n *Node) SubmitAsync(r Request, done func(Result)) {
 		done(n.notPrimary())
 		return
 	}
-	switch err := in.add(waiting{req: r, done: done}); err {
+	w := waiting{req: r, done: done}
+	if n.cfg.Observer != nil {
+		w.at = time.Now()
+	}
+	switch err := in.add(w); err {
 	case nil:
 	case ErrNotPrimary:
 		done(n.notPrimary())

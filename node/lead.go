@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"understudy.dev/journal"
-	"understudy.dev/machine"
 )
 
 // openIntake begins to take requests.
@@ -166,7 +165,7 @@ func (l *leader) add(b *bundle, w *waiting, now journal.Time) bool {
 		if b.batch.Count() > 0 {
 			return false
 		}
-		w.done(Result{Status: Refused, Err: err}) // too large even alone; admission let it pass by a few bytes at most
+		l.answer(w, Result{Status: Refused, Err: err}) // too large even alone; admission let it pass by a few bytes at most
 		l.answered++
 		return true
 	}
@@ -198,7 +197,7 @@ func (l *leader) finished(b *bundle) (State, bool) {
 	l.meter.Advance(b.cursor, len(b.records))
 	l.publishSame()
 	for i := range b.waits {
-		b.waits[i].done(Result{Status: Done, Outcome: outcomes[i]})
+		l.answer(&b.waits[i], Result{Status: Done, Outcome: outcomes[i]})
 	}
 	for i := range b.reads {
 		b.reads[i].read(l.replica.Machine(), nil)
@@ -240,14 +239,20 @@ func (l *leader) failed(b *bundle) (State, bool) {
 	return l.Node.stop(fmt.Errorf("append: %w", b.err)), true
 }
 
-func (l *leader) answerAll(b *bundle, r Result) { answerWaiting(b.waits, b.reads, r) }
-
-func answerWaiting(waits, reads []waiting, r Result) {
-	for i := range waits {
-		waits[i].done(r)
+// answer gives a request its one answer.
+func (l *leader) answer(w *waiting, r Result) {
+	if l.cfg.Observer != nil {
+		l.cfg.Observer.Answered(&w.req, &r, time.Since(w.at))
 	}
-	for i := range reads {
-		reads[i].read(machine.Machine(nil), r.Err)
+	w.done(r)
+}
+
+func (l *leader) answerAll(b *bundle, r Result) {
+	for i := range b.waits {
+		l.answer(&b.waits[i], r)
+	}
+	for i := range b.reads {
+		b.reads[i].read(nil, r.Err)
 	}
 }
 
@@ -283,11 +288,11 @@ func (l *leader) close() {
 
 // answerRest tells those who were never sequenced.
 func (l *leader) answerRest() {
-	for _, w := range l.rest[l.restAt:] {
-		if w.read != nil {
+	for i := range l.rest[l.restAt:] {
+		if w := &l.rest[l.restAt+i]; w.read != nil {
 			w.read(nil, ErrNotPrimary)
 		} else {
-			w.done(l.notPrimary())
+			l.answer(w, l.notPrimary())
 		}
 	}
 	l.rest, l.restAt = nil, 0

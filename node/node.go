@@ -95,6 +95,8 @@ type Observer interface {
 	Appended(records, bytes int, took time.Duration, err error)
 	// Applied: the machine applied a batch. live is false while catching up.
 	Applied(records []journal.Record, outcomes []machine.Outcome, took time.Duration, live bool)
+	// Answered: a request was answered so long after it was handed in.
+	Answered(r *Request, res *Result, took time.Duration)
 }
 
 // A Node is one process's part in a group. Make it with New, then call Run. Its
@@ -117,12 +119,13 @@ type Node struct {
 	promoting  sync.Mutex      // held by the caller of Promote
 	interrupt  atomic.Pointer[context.CancelFunc]
 
-	intake atomic.Pointer[intake] // nil unless leading
-	limits admission
-	view   atomic.Pointer[view]
-	busy   atomic.Int64 // Unix ns since when the machine has been applying; 0 if it is not
-	closed chan struct{}
-	ran    atomic.Bool
+	intake     atomic.Pointer[intake] // nil unless leading
+	limits     admission
+	view       atomic.Pointer[view]
+	busy       atomic.Int64 // Unix ns since when the machine has been applying; 0 if it is not
+	reconnects atomic.Uint64
+	closed     chan struct{}
+	ran        atomic.Bool
 }
 
 // New checks the configuration and returns a node that follows nothing yet.

@@ -24,8 +24,8 @@ type PromoteRequest struct {
 // differs refuses the promotion.
 type Expect struct {
 	Node   string
-	Epoch  journal.Epoch // the epoch before the promotion
-	MinSeq journal.Seq   // what this node must have applied at least, after draining
+	Epoch  *journal.Epoch // the epoch before the promotion
+	MinSeq journal.Seq    // what this node must have applied at least, after draining
 }
 
 // A Report tells how a promotion went.
@@ -41,6 +41,7 @@ type Report struct {
 	Accepted  []string
 	Checks    []Check
 	Phases    Phases
+	Took      time.Duration // from the request to serving
 	At        time.Time
 }
 

@@ -32,17 +32,21 @@ type view struct {
 	digest   journal.Digest
 	agreed   journal.Seq
 	blind    uint64
+	compared uint64
 	sessions int
 	tenure   machine.Tenure
+	tenureAt journal.Time
 	halted   error
 }
 
 // publish replaces the view.
 func (n *Node) publish(s State) {
-	agreed, blind := n.replica.Agreed()
+	c := n.replica.Compared()
+	tenure, at := n.replica.Tenure()
 	n.view.Store(&view{
-		state: s, digest: n.replica.Digest(), agreed: agreed, blind: blind, sessions: n.replica.Sessions(),
-		tenure: n.replica.Tenure(), halted: n.halted,
+		tenure: tenure, tenureAt: at,
+		state: s, digest: n.replica.Digest(), agreed: c.Agreed, compared: c.Equal, blind: c.Blind, sessions: n.replica.Sessions(),
+		halted: n.halted,
 	})
 }
 
@@ -51,20 +55,23 @@ func (n *Node) publishSame() { n.publish(n.view.Load().state) }
 
 // An Overview is one consistent picture of a node.
 type Overview struct {
-	Node      string
-	Owner     string
-	Machine   string
-	Version   uint32 // of the machine's logic
-	State     State
-	Progress  replay.Progress
-	Digest    journal.Digest // outcome digest at the last batch end
-	Agreed    journal.Seq    // highest Seq at which it was compared with the journal's and equal
-	Blind     uint64         // stated digests that could not be compared
-	Sessions  int
-	Waiting   int            // requests that wait or are in flight
-	Tenure    machine.Tenure // of the newest primary applied
-	Err       error          // why it halted; nil if it has not
-	BusySince time.Time      // since when the machine has been applying one batch; zero if it is not
+	Node       string
+	Owner      string
+	Machine    string
+	Version    uint32 // of the machine's logic
+	State      State
+	Progress   replay.Progress
+	Digest     journal.Digest // outcome digest at the last batch end
+	Agreed     journal.Seq    // highest Seq at which it was compared with the journal's and equal
+	Compared   uint64         // stated digests that were compared and equal
+	Blind      uint64         // stated digests that could not be compared
+	Reconnects uint64         // how often following ended and was taken up again
+	Sessions   int
+	Waiting    int            // requests that wait or are in flight
+	Tenure     machine.Tenure // of the newest primary applied
+	TenureAt   journal.Time   // when it began
+	Err        error          // why it halted; nil if it has not
+	BusySince  time.Time      // since when the machine has been applying one batch; zero if it is not
 }
 
 // Overview returns the present picture.
@@ -72,8 +79,8 @@ func (n *Node) Overview() Overview {
 	v := n.view.Load()
 	s := Overview{
 		Node: n.cfg.Name, Owner: n.owner, Machine: n.cfg.Machine.Name, Version: n.cfg.Machine.Version,
-		State: v.state, Progress: n.meter.Progress(), Digest: v.digest, Agreed: v.agreed, Blind: v.blind,
-		Sessions: v.sessions, Tenure: v.tenure, Err: v.halted,
+		State: v.state, Progress: n.meter.Progress(), Digest: v.digest, Agreed: v.agreed, Compared: v.compared, Blind: v.blind,
+		Sessions: v.sessions, Tenure: v.tenure, TenureAt: v.tenureAt, Err: v.halted, Reconnects: n.reconnects.Load(),
 	}
 	if in := n.intake.Load(); in != nil {
 		s.Waiting = in.waiting()

@@ -40,6 +40,7 @@ func (n *Node) takeOver(ctx context.Context) State {
 		"seq", t.report.StartSeq, "drained", t.report.Drained)
 	n.openIntake()
 	t.mark(&t.report.Phases.Open)
+	t.report.Took = time.Since(t.p.began)
 	t.p.answer(t.report, nil)
 	return Leading
 }
@@ -109,8 +110,8 @@ func (t *takeover) prepare() (State, error) {
 	switch {
 	case e.Node != "" && e.Node != t.cfg.Name:
 		err = fmt.Errorf("this is node %s, not %s", t.cfg.Name, e.Node)
-	case e.Epoch != 0 && e.Epoch != p.Epoch:
-		err = fmt.Errorf("the open epoch is %d, not %d", p.Epoch, e.Epoch)
+	case e.Epoch != nil && *e.Epoch != p.Epoch:
+		err = fmt.Errorf("the open epoch is %d, not %d", p.Epoch, *e.Epoch)
 	case e.MinSeq > p.Seq:
 		err = fmt.Errorf("seq %d is applied, not %d", p.Seq, e.MinSeq)
 	}

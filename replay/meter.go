@@ -12,21 +12,23 @@ import (
 
 // Progress is how far a follower has come: one consistent value.
 type Progress struct {
-	Replayed uint64           // commands and other records applied since the start
-	Cursor   journal.Position // the last entry taken in
-	Seq      journal.Seq      // the last record applied
-	Time     journal.Time     // its time
-	Epoch    journal.Epoch    // the open epoch
-	Owner    string           // who holds it
-	Fence    journal.Position // where it was opened
-	Dead     uint64           // dead batches passed over
-	Void     uint64           // void fences passed over
-	Heard    time.Time        // when the backend last gave a sign of life; zero if never
+	Replayed    uint64           // commands and other records applied since the start
+	Cursor      journal.Position // the last entry taken in
+	Seq         journal.Seq      // the last record applied
+	Time        journal.Time     // its time
+	Epoch       journal.Epoch    // the open epoch
+	Owner       string           // who holds it
+	Fence       journal.Position // where it was opened
+	Dead        uint64           // dead batches passed over
+	DeadRecords uint64           // records in them
+	Void        uint64           // void fences passed over
+	Heard       time.Time        // when the backend last gave a sign of life; zero if never
 
 	Tail      journal.End // a sample of where the journal ends
 	TailKnown bool        // false until the tail has been read once
 	TailErr   error       // why the last attempt to read it failed; nil if it did not
 	CaughtUp  bool        // the cursor met the tail and has not fallen behind since
+	Rate      float64     // records applied per second, over the last second or so; 0 until known
 }
 
 // A Lag is how far the cursor is behind the tail sample. Without a sample it is
@@ -149,6 +151,7 @@ func (m *Meter) took(it *journal.Item) {
 			p.Replayed += uint64(it.Batch.Count)
 		case journal.Dead:
 			p.Dead++
+			p.DeadRecords += uint64(it.Batch.Count)
 		case journal.Void:
 			p.Void++
 		}
@@ -191,7 +194,9 @@ func (m *Meter) Run(ctx context.Context) {
 	tick := time.NewTicker(m.cfg.Every)
 	defer tick.Stop()
 	spoke := time.Now()
+	var rate rateMeter
 	for {
+		m.change(func(p *Progress) { p.Rate = rate.next(time.Now(), p.Replayed) })
 		sctx, cancel := context.WithTimeout(ctx, 4*m.cfg.Every)
 		m.Sample(sctx) //nolint:errcheck // kept in Progress.TailErr
 		cancel()
@@ -205,6 +210,22 @@ func (m *Meter) Run(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// A rateMeter smooths a counter's growth over about a second.
+type rateMeter struct {
+	at    time.Time
+	count uint64
+	rate  float64
+}
+
+func (r *rateMeter) next(now time.Time, count uint64) float64 {
+	if dt := now.Sub(r.at).Seconds(); !r.at.IsZero() && dt > 0 {
+		weight := min(dt, 1)
+		r.rate += weight * (float64(count-r.count)/dt - r.rate)
+	}
+	r.at, r.count = now, count
+	return r.rate
 }
 
 func (m *Meter) say(p *Progress) {
