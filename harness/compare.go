@@ -1,0 +1,198 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"understudy.dev/journal"
+)
+
+// A comparer holds the calls of a program against the record as they come. It
+// reads ahead only as far as the paths have drifted apart.
+type comparer struct {
+	strict bool
+	part   Range
+	ctx    context.Context // ends with the comparer
+	cancel context.CancelFunc
+
+	mu    sync.Mutex
+	s     *scanner
+	ended bool // everything in the part has been read
+	whole bool // and it ends where a run was closed
+	lanes map[string]*lane
+	err   error // the first difference, or why the record cannot be read; final
+}
+
+// A lane is what is left to match on one path.
+type lane struct {
+	queue  []Entry // read and not yet matched, oldest first
+	recent recent
+}
+
+// newComparer reads j up to the first entry of the part, so that a wrong pin or
+// an unreadable journal is found at once.
+func newComparer(ctx context.Context, j journal.Journal, cfg *Config) (*comparer, error) {
+	s, err := newScanner(ctx, j)
+	if err != nil {
+		return nil, err
+	}
+	c := &comparer{strict: cfg.Strict, part: cfg.Part, s: s, lanes: make(map[string]*lane)}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	s.onStart = func(run journal.Epoch, start *Start) error {
+		return checkPin(run, start.Pin, cfg.Pin)
+	}
+	for len(c.lanes) == 0 && !c.ended {
+		if err := c.read(ctx); err != nil {
+			c.close()
+			return nil, err
+		}
+	}
+	s.timeout = cfg.Timeout
+	return c, nil
+}
+
+func (c *comparer) close() {
+	c.cancel()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.s.close()
+	if c.err == nil {
+		c.err = fmt.Errorf("harness: replay: %w", journal.ErrClosed)
+	}
+}
+
+// read takes in the next entry of the part, or sets ended.
+func (c *comparer) read(ctx context.Context) error {
+	e, err := c.s.next(ctx)
+	switch {
+	case errors.Is(err, io.EOF):
+		c.ended, c.whole = true, c.s.closed && c.part.To == 0
+		return nil
+	case err != nil:
+		return err
+	case c.part.beyond(e.Number):
+		c.ended = true
+		return nil
+	case e.Number < c.part.From:
+		return nil
+	}
+	l := c.lane(e.Path)
+	l.queue = append(l.queue, own(e))
+	return nil
+}
+
+// lane returns the lane of a path; in strict order there is one for all.
+func (c *comparer) lane(path string) *lane {
+	if c.strict {
+		path = ""
+	}
+	l := c.lanes[path]
+	if l == nil {
+		l = &lane{}
+		c.lanes[path] = l
+	}
+	return l
+}
+
+// compare matches one call and returns what was recorded for it.
+func (c *comparer) compare(kind journal.Kind, path, name string, data []byte) ([]byte, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return nil, c.err
+	}
+	l := c.lane(path)
+	for len(l.queue) == 0 && !c.ended {
+		if err := c.read(c.ctx); err != nil {
+			c.err = fmt.Errorf("harness: replay: %w", err)
+			return nil, c.err
+		}
+	}
+	got := Entry{Kind: kind, Path: path, Name: name, Data: data}
+	if len(l.queue) == 0 {
+		return nil, c.pastEnd(l, &got)
+	}
+	want := &l.queue[0]
+	if !agrees(want, &got, false) {
+		c.err = &Difference{Number: want.Number, Path: want.Path, Expected: want, Got: called(kind, path, name, data), Before: l.recent.last()}
+		return nil, c.err
+	}
+	l.recent.add(want)
+	l.queue = l.queue[1:]
+	return want.Data, nil
+}
+
+// pastEnd says that nothing was recorded for a call: a difference if the record
+// is whole.
+func (c *comparer) pastEnd(l *lane, got *Entry) error {
+	if c.whole {
+		c.err = &Difference{
+			Number: c.s.last + 1, Path: got.Path, Got: called(got.Kind, got.Path, got.Name, got.Data), Before: l.recent.last(),
+		}
+		return c.err
+	}
+	last := c.s.last
+	if c.part.To != 0 {
+		last = min(last, c.part.To)
+	}
+	return fmt.Errorf("%w, which stops at %d: %s on path %s", ErrPastEnd, last, got.What(), showPath(got.Path))
+}
+
+// finish returns the difference there was, or the first entry that the program
+// did not do.
+func (c *comparer) finish(ctx context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return c.err
+	}
+	first, at, left := c.pending()
+	for !c.ended && first == nil {
+		if err := c.read(ctx); err != nil {
+			return fmt.Errorf("harness: replay: %w", err)
+		}
+		first, at, left = c.pending()
+	}
+	if first == nil {
+		return nil
+	}
+	n, err := c.countRest(ctx)
+	if err != nil {
+		return fmt.Errorf("harness: replay: %w", err)
+	}
+	c.err = &Difference{Number: first.Number, Path: first.Path, Expected: first, Missing: left + n, Before: at.recent.last()}
+	return c.err
+}
+
+// pending returns the first entry read and not matched, its lane, and how many
+// there are.
+func (c *comparer) pending() (first *Entry, at *lane, left uint64) {
+	for _, l := range c.lanes {
+		left += uint64(len(l.queue))
+		if len(l.queue) > 0 && (first == nil || l.queue[0].Number < first.Number) {
+			first, at = &l.queue[0], l
+		}
+	}
+	return first, at, left
+}
+
+// countRest reads on to the end of the part.
+func (c *comparer) countRest(ctx context.Context) (n uint64, err error) {
+	for !c.ended {
+		e, err := c.s.next(ctx)
+		switch {
+		case errors.Is(err, io.EOF):
+			c.ended = true
+		case err != nil:
+			return n, err
+		case c.part.beyond(e.Number):
+			c.ended = true
+		default:
+			n++
+		}
+	}
+	return n, nil
+}
