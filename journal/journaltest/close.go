@@ -105,27 +105,19 @@ func closeWhileWriting(ctx context.Context, s *scene) error {
 	if err := p.Fence(ctx, s.j, 1); err != nil {
 		return err
 	}
-	busy, result := make(chan struct{}), make(chan error, 1)
-	go func() {
-		for i := 0; ; i++ {
-			if i == 5 {
-				close(busy)
-			}
-			if err := p.Append(ctx, s.j, Records(1, 64)...); err != nil {
-				result <- err
-				return
-			}
-		}
-	}()
-	select {
-	case <-busy:
-	case err := <-result:
-		return fmt.Errorf("append before close: %w", err)
+	shutOut, result, err := keepWriting(ctx, s.j, p)
+	if err != nil {
+		return err
 	}
-	if err := s.j.Close(); err != nil {
+	err = s.j.Close()
+	shutOut()
+	failed := <-result
+	if err != nil {
 		return fmt.Errorf("close: %w", err)
 	}
-	failed := <-result
+	if errors.Is(failed, errWritesOn) {
+		return fmt.Errorf("after close: %w", failed)
+	}
 	j, err := s.another()
 	if err != nil {
 		return err

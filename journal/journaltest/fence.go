@@ -222,40 +222,58 @@ func fenceBusyWriter(ctx context.Context, s *scene) error {
 // fenceWhileWriting lets p append to j without pause and opens the next epoch
 // through fencer. It returns when the fence is taken and p is shut out.
 func fenceWhileWriting(ctx context.Context, j, fencer journal.Journal, p *Pen, owner string) (journal.Position, error) {
-	const warm = 5
-	writing, stop := context.WithCancel(ctx)
-	defer stop()
 	epoch := p.Cursor().Epoch + 1
-	busy, result := make(chan struct{}), make(chan error, 1)
-	go func() {
-		for i := 0; ; i++ {
-			if i == warm {
-				close(busy)
-			}
-			if err := p.Append(writing, j, Records(1, 64)...); err != nil {
-				result <- err
-				return
-			}
-		}
-	}()
-	select {
-	case <-busy:
-	case err := <-result:
-		return 0, fmt.Errorf("append before the fence: %w", err)
+	shutOut, result, err := keepWriting(ctx, j, p)
+	if err != nil {
+		return 0, err
 	}
 	pos, err := fencer.Fence(ctx, epoch, owner)
+	shutOut()
+	werr := <-result
 	if err != nil {
-		stop()
-		<-result
 		return 0, fmt.Errorf("fence epoch %d while a writer appends: %w", epoch, err)
 	}
-	if err := <-result; !errors.Is(err, journal.ErrConflict) && !errors.Is(err, journal.ErrFenced) {
+	if err := werr; !errors.Is(err, journal.ErrConflict) && !errors.Is(err, journal.ErrFenced) {
 		return 0, fmt.Errorf("the writer's first append that fails: %w, want %w or %w", err, journal.ErrConflict, journal.ErrFenced)
 	}
 	if last := p.Cursor().Pos; last >= pos {
 		return 0, fmt.Errorf("append in epoch %d was acknowledged at %d, behind the fence at %d", epoch-1, last, pos)
 	}
 	return pos, nil
+}
+
+// errWritesOn says that a writer could go on when it should have been stopped.
+var errWritesOn = errors.New("appends are still acknowledged")
+
+// keepWriting lets p append to j in a goroutine until an append fails, and
+// returns when it is under way. After shutOut the writer has few more appends;
+// the channel gets the error that stopped it.
+func keepWriting(ctx context.Context, j journal.Journal, p *Pen) (shutOut func(), result <-chan error, err error) {
+	const warm, few = 5, 100
+	busy, out, stopped := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		for i, more := 0, 0; more < few; i++ {
+			if i == warm {
+				close(busy)
+			}
+			if err := p.Append(ctx, j, Records(1, 64)...); err != nil {
+				stopped <- err
+				return
+			}
+			select {
+			case <-out:
+				more++
+			default:
+			}
+		}
+		stopped <- errWritesOn
+	}()
+	select {
+	case <-busy:
+		return func() { close(out) }, stopped, nil
+	case err := <-stopped:
+		return nil, nil, fmt.Errorf("append: %w", err)
+	}
 }
 
 // raceFences asks for fences at once and returns what each was told.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"understudy.dev/journal"
@@ -190,6 +191,9 @@ func followSeveral(ctx context.Context, s *scene) error {
 	for i := range watches {
 		watches[i] = newWatch(ctx, handles[i%2], 0)
 		defer watches[i].close()
+		if _, err := watches[i].heartbeat(ctx); err != nil {
+			return fmt.Errorf("follower %d: %w", i+1, err)
+		}
 	}
 	got, errs := make([][]journal.Entry, followers), make([]error, followers)
 	var wg sync.WaitGroup
@@ -421,16 +425,13 @@ func sideBySide(ctx context.Context, s *scene) error {
 	if err := p.Fence(ctx, s.j, 1); err != nil {
 		return err
 	}
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
 	var wg sync.WaitGroup
+	var written atomic.Bool
 	errs := make([]error, 3)
 	again := func(i int, call func() error) {
 		wg.Go(func() {
-			for ctx.Err() == nil && errs[i] == nil {
-				if err := call(); err != nil && ctx.Err() == nil {
-					errs[i] = err
-				}
+			for n := 0; (n < 3 || !written.Load()) && errs[i] == nil; n++ {
+				errs[i] = call()
 			}
 		})
 	}
@@ -447,7 +448,7 @@ func sideBySide(ctx context.Context, s *scene) error {
 	for i := 0; i < 100 && failed == nil; i++ {
 		failed = p.Append(ctx, s.j, Records(1, 8)...)
 	}
-	stop()
+	written.Store(true)
 	wg.Wait()
 	return errors.Join(append(errs, failed)...)
 }

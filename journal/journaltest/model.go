@@ -60,8 +60,8 @@ func randomSteps(rng *rand.Rand, n int) []step {
 			if rng.IntN(4) == 0 {
 				st.stale = rng.IntN(3)
 			}
-		case k < 15:
-			st.op, st.stale = "fence", rng.IntN(4)-2
+		case k < 16:
+			st.op, st.stale = "fence", []int{-2, -1, -1, 0, 0, 1}[rng.IntN(6)]
 		case k < 19:
 			st.op, st.behind = "follow", rng.IntN(8)-1
 		default:
@@ -95,16 +95,27 @@ func compareWithModel(ctx context.Context, s *scene) error {
 // maxTries bounds how often shorten opens a journal.
 const maxTries = 300
 
-// shorten leaves out what the difference does not need.
+// shorten leaves out what the difference does not need: steps, in pieces that
+// become smaller, each also with the last step one entry nearer to the end.
 func (s *scene) shorten(ctx context.Context, steps []step, diff *difference) ([]step, *difference) {
 	tries := 0
+	try := func(shorter []step) bool {
+		if tries++; tries > maxTries || ctx.Err() != nil {
+			return false
+		}
+		d := s.difference(ctx, s.cfg.Open(s.tb), shorter)
+		if d != nil && ctx.Err() == nil {
+			steps, diff = shorter[:d.at+1], d
+			return true
+		}
+		return false
+	}
 	for size := len(steps) / 2; size > 0; {
 		removed := false
-		for at := 0; at+size <= len(steps) && tries < maxTries; {
+		for at := 0; at+size < len(steps); {
 			shorter := slices.Concat(steps[:at], steps[at+size:])
-			tries++
-			if d := s.difference(ctx, s.cfg.Open(s.tb), shorter); d != nil && ctx.Err() == nil {
-				steps, diff, removed = shorter[:d.at+1], d, true
+			if try(shorter) || try(nearer(shorter)) {
+				removed = true
 			} else {
 				at += size
 			}
@@ -114,6 +125,15 @@ func (s *scene) shorten(ctx context.Context, steps []step, diff *difference) ([]
 		}
 	}
 	return steps, diff
+}
+
+// nearer returns steps with the last one an entry nearer to the end.
+func nearer(steps []step) []step {
+	steps = slices.Clone(steps)
+	if last := &steps[len(steps)-1]; last.behind > 1 {
+		last.behind--
+	}
+	return steps
 }
 
 // A difference is where two journals part.

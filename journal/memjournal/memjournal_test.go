@@ -35,3 +35,5 @@ func register(tb testing.TB, j *memjournal.Journal) *memjournal.Journal {
 	tb.Cleanup(func() { j.Close() })
 	return j
 }
+
+func BenchmarkJournal(b *testing.B) { journaltest.Bench(b, config(false).Open) }

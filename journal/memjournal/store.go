@@ -55,7 +55,9 @@ func (s *store) append(epoch journal.Epoch, prev journal.Position, batch []byte)
 	case open.Epoch < epoch:
 		return 0, journal.ErrEpoch
 	}
-	return s.addLocked(batch), nil
+	pos := s.addLocked(batch)
+	s.sampleLocked(&b)
+	return pos, nil
 }
 
 func (s *store) fence(epoch journal.Epoch, owner string) (journal.Position, error) {
@@ -71,13 +73,23 @@ func (s *store) fence(epoch journal.Epoch, owner string) (journal.Position, erro
 	case open.Epoch >= epoch:
 		return 0, fmt.Errorf("epoch %d was opened by %q at %d: %w", open.Epoch, open.Owner, open.pos, journal.ErrFenced)
 	}
-	return s.addLocked(journal.AppendFence(nil, epoch, owner)), nil
+	pos := s.addLocked(journal.AppendFence(nil, epoch, owner))
+	s.openLocked(journal.Fence{Epoch: epoch, Owner: owner}, pos)
+	return pos, nil
 }
 
 func (s *store) put(data []byte) journal.Position {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.addLocked(data)
+	pos := s.addLocked(data)
+	open := s.openAt(pos)
+	var b journal.Batch
+	if f, err := journal.DecodeFence(data); err == nil && f.Epoch > open.Epoch {
+		s.openLocked(f, pos)
+	} else if s.dec.Batch(data, &b) == nil && b.Epoch == open.Epoch && b.Owner == open.Owner {
+		s.sampleLocked(&b)
+	}
+	return pos
 }
 
 // openAt returns the largest fence at or before pos, or the zero one.
@@ -90,29 +102,30 @@ func (s *store) openAt(pos journal.Position) opened {
 	return opened{}
 }
 
-// addLocked stores a copy of data at the end, keeps the sample up to date and
-// wakes the followers.
+// addLocked stores a copy of data at the end and wakes the followers.
 func (s *store) addLocked(data []byte) journal.Position {
 	s.entries = append(s.entries, bytes.Clone(data))
-	end := &s.sampled
-	end.Pos++
-	end.Bytes += int64(len(data))
-	open := s.openAt(end.Pos)
-	var b journal.Batch
-	if f, err := journal.DecodeFence(data); err == nil && f.Epoch > open.Epoch {
-		s.fences = append(s.fences, opened{Fence: f, pos: end.Pos})
-		end.Epoch = f.Epoch
-	} else if s.dec.Batch(data, &b) == nil && b.Epoch == open.Epoch && b.Owner == open.Owner {
-		end.Seq = b.Last()
-		if b.Count > 0 {
-			end.Time = b.End
-		}
-	}
+	s.sampled.Pos++
+	s.sampled.Bytes += int64(len(data))
 	if s.changed != nil {
 		close(s.changed)
 		s.changed = nil
 	}
-	return end.Pos
+	return s.sampled.Pos
+}
+
+// openLocked keeps in mind that the fence at pos opened an epoch.
+func (s *store) openLocked(f journal.Fence, pos journal.Position) {
+	s.fences = append(s.fences, opened{Fence: f, pos: pos})
+	s.sampled.Epoch = f.Epoch
+}
+
+// sampleLocked moves the sample over a live batch.
+func (s *store) sampleLocked(b *journal.Batch) {
+	s.sampled.Seq = b.Last()
+	if b.Count > 0 {
+		s.sampled.Time = b.End
+	}
 }
 
 // after returns what lies after pos, or fails with ErrTrimmed.
