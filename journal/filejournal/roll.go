@@ -1,0 +1,259 @@
+package filejournal
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"understudy.dev/journal"
+)
+
+// roll begins a segment at the position at with room for need bytes. Order:
+//
+//  1. a file of zeros, whole and synced, under a name that only this handle has;
+//  2. its header, synced;
+//  3. the rename, which fails if the name is taken, and the sync of the folder;
+//  4. the anchor, synced: from here a missing segment is noticed.
+//
+// Only then an entry goes into it. A crash in between leaves an empty segment or
+// a file that recovery removes.
+func (j *Journal) roll(at journal.Position, need int64) error {
+	cursor, err := j.tail.complete(j.behind, j.generation, at)
+	if err != nil {
+		return err
+	}
+	f, tmp, size, err := j.freshFile(max(segmentHeader+need, j.nextSize()))
+	if err != nil {
+		return err
+	}
+	h := header{generation: j.generation, id: j.st.id, size: size, cursor: cursor}
+	j.st.setBusy(j.generation)
+	path := filepath.Join(j.dir, segmentName(at))
+	if err := j.install(f, &h, tmp, path, at); err != nil {
+		f.Close()
+		return j.fail(err)
+	}
+	if err := j.announce(at); err != nil {
+		f.Close()
+		return err
+	}
+	j.sealed(at)
+	j.seg = &segment{header: h, file: f, path: path, mark: at}
+	j.tail.points = j.tail.points[:0]
+	return nil
+}
+
+// install makes f, under the name tmp, the segment at a position.
+func (j *Journal) install(f File, h *header, tmp, path string, at journal.Position) error {
+	if _, err := f.WriteAt(h.encode(), 0); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	err := j.fsys.Rename(tmp, path)
+	if errors.Is(err, fs.ErrExist) {
+		// Another writer began this segment and nothing in it was published, or
+		// the journal would not end here. Its late writes go where the file goes.
+		if err := j.fsys.Rename(path, filepath.Join(j.dir, cutName(at))); err != nil {
+			return err
+		}
+		err = j.fsys.Rename(tmp, path)
+	}
+	if err != nil {
+		return err
+	}
+	return j.fsys.SyncDir(j.dir)
+}
+
+// announce writes the anchor for a segment that is in place and tells the other
+// handles about it.
+func (j *Journal) announce(at journal.Position) error {
+	if err := j.st.writeAnchor(j.st.trimmed(), at); err != nil {
+		return j.fail(err)
+	}
+	j.st.setNewest(at)
+	return nil
+}
+
+// sealed closes the segment that ends at a position and has its index written.
+func (j *Journal) sealed(end journal.Position) {
+	if j.seg == nil {
+		return
+	}
+	j.helper.writeIndex(index{of: j.st.id, start: j.seg.start(), end: end, points: j.tail.points})
+	j.seg.file.Close()
+	j.seg = nil
+}
+
+// nextSize returns the size of the segment after the present one.
+func (j *Journal) nextSize() int64 {
+	size := min(j.cfg.SegmentBytes, firstSegmentBytes)
+	if j.seg != nil {
+		size = min(j.cfg.SegmentBytes, max(size, j.seg.size*segmentGrowth))
+	}
+	return size
+}
+
+// freshFile returns a file of at least size bytes that is durable under a name
+// that only this handle has: a spare, or a new one. Nothing was written to the
+// journal if it fails.
+func (j *Journal) freshFile(size int64) (f File, path string, got int64, err error) {
+	names, err := j.fsys.List(j.dir)
+	if err != nil {
+		return nil, "", 0, fmt.Errorf("list journal: %w", err)
+	}
+	for _, name := range names {
+		if !strings.HasPrefix(name, sparePrefix) {
+			continue
+		}
+		if f, path, got, ok := takeSpare(j.fsys, j.dir, name, size); ok {
+			return f, path, got, nil
+		}
+	}
+	f, path, err = zeroFile(j.fsys, j.dir, size)
+	if isFull(err) {
+		return nil, "", 0, fmt.Errorf("%w: prepare segment: %w", journal.ErrFull, err)
+	}
+	if err != nil {
+		return nil, "", 0, j.fail(fmt.Errorf("prepare segment: %w", err))
+	}
+	return f, path, size, nil
+}
+
+// takeSpare takes a spare, if it is large enough and nobody else took it. It is
+// renamed before it is touched: of two handles that want it one gets it.
+func takeSpare(fsys FS, dir, name string, size int64) (File, string, int64, bool) {
+	tmp := filepath.Join(dir, randomName(tmpPrefix))
+	if fsys.Rename(filepath.Join(dir, name), tmp) != nil {
+		return nil, "", 0, false
+	}
+	f, err := fsys.Open(tmp, os.O_RDWR)
+	if err != nil {
+		return nil, "", 0, false
+	}
+	if got, err := f.Size(); err == nil && got >= size {
+		return f, tmp, got, true
+	}
+	f.Close()
+	fsys.Remove(tmp)
+	return nil, "", 0, false
+}
+
+// zeroFile makes a durable file of zeros under a temporary name. Zeros are
+// written, not only reserved: on a reserved block the first sync must also make
+// durable that the block is in use, which takes a second write to the disk.
+func zeroFile(fsys FS, dir string, size int64) (File, string, error) {
+	tmp := filepath.Join(dir, randomName(tmpPrefix))
+	f, err := fsys.Open(tmp, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	if err != nil {
+		return nil, "", err
+	}
+	if err := fillZero(f, 0, size); err != nil {
+		f.Close()
+		fsys.Remove(tmp)
+		return nil, "", err
+	}
+	return f, tmp, nil
+}
+
+// fillZero writes size zeros and syncs.
+func fillZero(f File, off, size int64) error {
+	zero := make([]byte, min(size, 1<<20))
+	for end := off + size; off < end; off += int64(len(zero)) {
+		if _, err := f.WriteAt(zero[:min(int64(len(zero)), end-off)], off); err != nil {
+			return err
+		}
+	}
+	return f.Sync()
+}
+
+// A helper does in the background what appends should not wait for: it prepares
+// the next segment and writes indexes. With neither does the journal depend on
+// it: a roll that finds no spare makes one, and an index that is missing is made
+// by reading the segment. So it reports nothing. A nil helper does nothing.
+type helper struct {
+	fsys   FS
+	dir    string
+	inline bool // write indexes at once and prepare nothing
+	jobs   chan func()
+	gone   chan struct{}
+	asked  journal.Position // 1 + start of the segment for whose successor a spare was asked
+	limit  int64
+}
+
+func newHelper(fsys FS, dir string, cfg Config) *helper {
+	h := &helper{fsys: fsys, dir: dir, inline: cfg.Foreground, limit: cfg.SegmentBytes}
+	if h.inline {
+		return h
+	}
+	h.jobs, h.gone = make(chan func(), 16), make(chan struct{})
+	go func() {
+		defer close(h.gone)
+		for job := range h.jobs {
+			job()
+		}
+	}()
+	return h
+}
+
+// halfway has a spare prepared once a segment is half full.
+func (h *helper) halfway(seg *segment, at journal.Position) {
+	if h.inline || h.asked == seg.start()+1 || seg.room(at) > seg.size/2 {
+		return
+	}
+	h.asked = seg.start() + 1
+	size := min(h.limit, seg.size*segmentGrowth)
+	h.do(func() { h.prepare(size) })
+}
+
+func (h *helper) writeIndex(x index) {
+	if h.inline {
+		x.write(h.fsys, h.dir)
+		return
+	}
+	x.points = append([]point(nil), x.points...)
+	h.do(func() { x.write(h.fsys, h.dir) })
+}
+
+// do hands over a job, or drops it if the helper is far behind.
+func (h *helper) do(job func()) {
+	select {
+	case h.jobs <- job:
+	default:
+	}
+}
+
+// prepare makes a spare unless there is one.
+func (h *helper) prepare(size int64) {
+	names, err := h.fsys.List(h.dir)
+	if err != nil || spares(names) > 0 {
+		return
+	}
+	f, tmp, err := zeroFile(h.fsys, h.dir, size)
+	if err != nil {
+		return
+	}
+	f.Close()
+	h.fsys.Rename(tmp, filepath.Join(h.dir, randomName(sparePrefix)))
+}
+
+func (h *helper) close() {
+	if h == nil || h.inline {
+		return
+	}
+	close(h.jobs)
+	<-h.gone
+}
+
+func spares(names []string) (n int) {
+	for _, name := range names {
+		if strings.HasPrefix(name, sparePrefix) {
+			n++
+		}
+	}
+	return n
+}

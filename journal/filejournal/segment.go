@@ -1,0 +1,218 @@
+package filejournal
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"understudy.dev/journal"
+)
+
+// A segment starts with one block, little endian; the frames follow.
+//
+//	   0    8  magic "UDJSEG1\n"
+//	   8    4  CRC32C of the journal's id and the bytes from 12 to 511
+//	  12    2  format version, 1
+//	  14    2  generation of the right to write, see package comment
+//	  16   16  id of the journal
+//	  32    8  position where the segment starts
+//	  40    8  size of the file in bytes
+//	  48    8  cursor at the start: Seq
+//	  56    8  time
+//	  64   32  chain
+//	  96    8  epoch
+//	 104    8  position of the fence that opened it
+//	 112    8  position of the entry before the last one
+//	 120   32  chain up to there
+//	 152    1  length of the owner
+//	 153    n  owner; zero up to 511
+//	 512   16  mark: position, CRC32C of id and position, zero
+//	1024   16  second mark; they are written in turn
+//	           zero up to 4095
+//
+// A mark is a position up to which the journal was durable when the mark was
+// written. It goes out with the append after, so the sync that completes that
+// append makes the mark durable too. Two sectors in turn, so that a torn one
+// leaves the mark before it.
+const (
+	segmentMagic   = "UDJSEG1\n"
+	segmentHeader  = 4096
+	segmentVersion = 1
+	headerSum      = 512 // bytes of the header that its checksum covers
+	markSector     = 512
+	markBytes      = 16
+	segmentSuffix  = ".udj"
+)
+
+// header is what a segment says about itself.
+type header struct {
+	generation uint16
+	id         id
+	size       int64          // of the file
+	cursor     journal.Cursor // before its first entry; Pos is where it starts
+}
+
+func (h *header) encode() []byte {
+	le := binary.LittleEndian
+	b := make([]byte, segmentHeader)
+	copy(b, segmentMagic)
+	le.PutUint16(b[12:], segmentVersion)
+	le.PutUint16(b[14:], h.generation)
+	copy(b[16:], h.id[:])
+	c := &h.cursor
+	le.PutUint64(b[32:], uint64(c.Pos))
+	le.PutUint64(b[40:], uint64(h.size))
+	le.PutUint64(b[48:], uint64(c.Seq))
+	le.PutUint64(b[56:], uint64(c.Time))
+	copy(b[64:], c.Chain[:])
+	le.PutUint64(b[96:], uint64(c.Epoch))
+	le.PutUint64(b[104:], uint64(c.Fence))
+	le.PutUint64(b[112:], uint64(c.Prev))
+	copy(b[120:], c.Before[:])
+	b[152] = byte(len(c.Owner))
+	copy(b[153:headerSum], c.Owner)
+	le.PutUint32(b[8:], h.id.sum(b[12:headerSum]))
+	return b
+}
+
+// decodeHeader checks and reads a header. Its error is ErrForeign, ErrVersion or
+// ErrChecksum.
+func decodeHeader(b []byte) (h header, err error) {
+	le := binary.LittleEndian
+	if string(b[:8]) != segmentMagic {
+		return h, fmt.Errorf("not a segment: %w", journal.ErrForeign)
+	}
+	copy(h.id[:], b[16:])
+	if got, want := h.id.sum(b[12:headerSum]), le.Uint32(b[8:]); got != want {
+		return h, fmt.Errorf("segment header: %w: computed %08x, stored %08x", journal.ErrChecksum, got, want)
+	}
+	if v := le.Uint16(b[12:]); v != segmentVersion {
+		return h, fmt.Errorf("%w: segment format %d, this version reads %d", journal.ErrVersion, v, segmentVersion)
+	}
+	h.generation = le.Uint16(b[14:])
+	h.size = int64(le.Uint64(b[40:]))
+	owner := b[153 : 153+int(b[152])]
+	h.cursor = journal.Cursor{
+		Pos: journal.Position(le.Uint64(b[32:])), Seq: journal.Seq(le.Uint64(b[48:])), Time: journal.Time(le.Uint64(b[56:])),
+		Chain: journal.Hash(b[64:96]), Epoch: journal.Epoch(le.Uint64(b[96:])), Owner: string(owner),
+		Fence: journal.Position(le.Uint64(b[104:])), Prev: journal.Position(le.Uint64(b[112:])), Before: journal.Hash(b[120:152]),
+	}
+	return h, nil
+}
+
+// mark returns the larger of the marks in a header block that are whole.
+func (h *header) mark(b []byte) journal.Position {
+	best := h.cursor.Pos
+	for slot := range 2 {
+		m := b[(slot+1)*markSector:]
+		if binary.LittleEndian.Uint32(m[8:]) == h.id.sum(m[:8]) {
+			best = max(best, journal.Position(binary.LittleEndian.Uint64(m)))
+		}
+	}
+	return best
+}
+
+// segmentName is the name of the segment that starts at pos.
+func segmentName(pos journal.Position) string {
+	return fmt.Sprintf("%020d%s", uint64(pos), segmentSuffix)
+}
+
+// parseSegmentName is the inverse of segmentName.
+func parseSegmentName(name string) (journal.Position, bool) {
+	digits, ok := strings.CutSuffix(name, segmentSuffix)
+	if !ok || len(digits) != 20 {
+		return 0, false
+	}
+	pos, err := strconv.ParseUint(digits, 10, 64)
+	return journal.Position(pos), err == nil
+}
+
+// A segment is an open segment file.
+type segment struct {
+	header
+	file File
+	path string
+	mark journal.Position // the largest mark when it was opened
+	turn int              // which mark is written next
+}
+
+// openSegment opens the segment that starts at pos and checks its header. A
+// missing file gives an error matching fs.ErrNotExist, and anything else wrong
+// with it a *journal.CorruptError.
+func openSegment(fsys FS, dir string, of id, pos journal.Position, flag int) (*segment, error) {
+	path := filepath.Join(dir, segmentName(pos))
+	f, err := fsys.Open(path, flag)
+	if err != nil {
+		return nil, fmt.Errorf("open segment: %w", err)
+	}
+	s, err := readHeader(f, path, of, pos)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func readHeader(f File, path string, of id, pos journal.Position) (*segment, error) {
+	damaged := func(offset int64, err error) error {
+		return &journal.CorruptError{Source: path, Pos: pos, Offset: offset, Err: err}
+	}
+	b := make([]byte, segmentHeader)
+	if n, err := f.ReadAt(b, 0); err != nil {
+		if !errors.Is(err, io.EOF) {
+			return nil, fmt.Errorf("read segment header of %s: %w", path, err)
+		}
+		if n < len(segmentMagic) || !bytes.HasPrefix(b, []byte(segmentMagic)) && n > 0 {
+			return nil, damaged(0, fmt.Errorf("%d bytes are no segment: %w", n, journal.ErrForeign))
+		}
+		return nil, damaged(int64(n), fmt.Errorf("%w: segment header: %w", ErrDamaged, journal.ErrShort))
+	}
+	h, err := decodeHeader(b)
+	switch {
+	case errors.Is(err, journal.ErrChecksum):
+		return nil, damaged(0, fmt.Errorf("%w: %w", ErrDamaged, err))
+	case err != nil:
+		return nil, damaged(0, err)
+	case h.id != of:
+		return nil, damaged(16, fmt.Errorf("segment of journal %x in journal %x: %w", h.id, of, journal.ErrForeign))
+	case h.cursor.Pos != pos:
+		return nil, damaged(32, fmt.Errorf("segment that starts at %d under another name: %w", h.cursor.Pos, journal.ErrForeign))
+	}
+	size, err := f.Size()
+	if err != nil {
+		return nil, fmt.Errorf("size of segment %s: %w", path, err)
+	}
+	if size < h.size {
+		return nil, &journal.CorruptError{
+			Source: path, Pos: pos, Seq: h.cursor.Seq, Offset: size,
+			Err: fmt.Errorf("%w: segment %w: %d bytes of %d", ErrDamaged, journal.ErrShort, size, h.size),
+		}
+	}
+	return &segment{header: h, file: f, path: path, mark: h.mark(b)}, nil
+}
+
+// start returns the position where the segment starts.
+func (s *segment) start() journal.Position { return s.cursor.Pos }
+
+// offset returns where in the file the frame at pos lies.
+func (s *segment) offset(pos journal.Position) int64 {
+	return segmentHeader + int64(pos-s.start())
+}
+
+// room returns how many bytes are left for frames from pos on.
+func (s *segment) room(pos journal.Position) int64 { return s.size - s.offset(pos) }
+
+// writeMark notes that the journal is durable up to pos. The next sync makes
+// that durable as well. buf has markBytes.
+func (s *segment) writeMark(pos journal.Position, buf []byte) (int, error) {
+	binary.LittleEndian.PutUint64(buf, uint64(pos))
+	binary.LittleEndian.PutUint32(buf[8:], s.id.sum(buf[:8]))
+	n, err := s.file.WriteAt(buf[:markBytes], int64(s.turn+1)*markSector)
+	s.turn = 1 - s.turn
+	return n, err
+}
