@@ -341,10 +341,14 @@ func followEndsWithContext(ctx context.Context, s *scene) error {
 	defer late.close()
 	idle.cancel()
 	busy.cancel()
+	start := time.Now()
 	for name, w := range map[string]*watch{"waiting": idle, "yielding": busy, "not started": late} {
 		if err := w.ended(ctx); err != nil {
 			return fmt.Errorf("follow, %s when its context ended: %w", name, err)
 		}
+	}
+	if took := time.Since(start); s.cfg.Bubble && took > 0 {
+		return fmt.Errorf("follows went on for %v after their context ended", took)
 	}
 	return wantEntries(ctx, s.j, 0, p.Entries())
 }
@@ -367,6 +371,7 @@ func followEndsOnClose(ctx context.Context, s *scene) error {
 		}
 		watches = append(watches, w)
 	}
+	start := time.Now()
 	if err := s.j.Close(); err != nil {
 		return fmt.Errorf("close: %w", err)
 	}
@@ -374,6 +379,9 @@ func followEndsOnClose(ctx context.Context, s *scene) error {
 		if err := w.ended(ctx); err != nil {
 			return fmt.Errorf("follow %d after close: %w", i+1, err)
 		}
+	}
+	if took := time.Since(start); s.cfg.Bubble && took > 0 {
+		return fmt.Errorf("follows went on for %v after close", took)
 	}
 	return nil
 }

@@ -39,8 +39,9 @@ type Config struct {
 	Reopen func(tb testing.TB, j journal.Journal) journal.Journal
 
 	// Bubble runs each case in a bubble of testing/synctest, where time is not
-	// real: for backends that wait on channels and timers only. Delays of
-	// heartbeats are then checked too; otherwise only that they come.
+	// real: for backends that wait on channels and timers only. How soon a
+	// heartbeat comes and a Follow ends is then checked too; otherwise only
+	// that it does.
 	Bubble bool
 
 	// Wait is how long a case waits for what must happen. 0 means 30 s, enough
