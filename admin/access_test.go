@@ -1,14 +1,17 @@
 package admin
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -183,6 +186,38 @@ func TestStartRefuses(t *testing.T) {
 			t.Errorf("Start(%+v) succeeded", cfg)
 		}
 	}
+}
+
+// A name that was taken for loopback and is not.
+func TestGuard(t *testing.T) {
+	s := newServer(Config{Admin: "localhost:7070"}, standbyB())
+	beyond := &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 7070}
+	if err := s.guard(beyond); err == nil {
+		t.Errorf("%v was let through without tokens", beyond)
+	}
+	if err := s.guard(&net.TCPAddr{IP: net.IPv6loopback}); err != nil {
+		t.Error(err)
+	}
+	s.tokens.Store(&tokens{})
+	if err := s.guard(beyond); err != nil {
+		t.Errorf("with tokens: %v", err)
+	}
+}
+
+// Tokens that travel in the clear are complained about each hour.
+func TestComplains(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		s := newServer(Config{Log: slog.New(slog.NewTextHandler(&out, nil))}, standbyB())
+		go s.complain()
+		time.Sleep(150 * time.Minute)
+		close(s.quit)
+		synctest.Wait()
+		if got := strings.Count(out.String(), "event=http.insecure"); got != 3 {
+			t.Errorf("got %d complaints in 150 minutes, want 3:\n%s", got, &out)
+		}
+		s.ops.close()
+	})
 }
 
 func TestStartOpensBothOrNeither(t *testing.T) {

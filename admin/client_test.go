@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -87,6 +88,29 @@ func TestPromoteWithoutAnswer(t *testing.T) {
 				t.Errorf("got %+v, want it to name operation k at %s", lost, url)
 			}
 		})
+	}
+}
+
+// The transport of net/http would send the request again when a kept connection
+// breaks, because it carries an idempotency key.
+func TestPromoteIsSentOnce(t *testing.T) {
+	var posts atomic.Int32
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			posts.Add(1)
+			panic(http.ErrAbortHandler)
+		}
+		fmt.Fprint(w, `{"nodes":[{"node":"b"}]}`)
+	}))
+	defer s.Close()
+	c := newTestClient(t, s.URL)
+	defer c.Close()
+	if _, err := c.Status(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, err := c.Promote(t.Context(), PromoteRequest{})
+	if ExitCode(err) != ExitUnknown || posts.Load() != 1 {
+		t.Errorf("got %v after %d requests; want an unknown outcome after one", err, posts.Load())
 	}
 }
 

@@ -95,7 +95,7 @@ func readPromote(w http.ResponseWriter, r *http.Request) (PromoteRequest, error)
 	if keys := r.Header.Values("Idempotency-Key"); len(keys) == 0 {
 		req.Key = newKey()
 	} else if req.Key = keys[0]; !validKey(req.Key) {
-		return req, fmt.Errorf("Idempotency-Key: want 1 to %d letters, digits, and - _ .", maxKey)
+		return req, fmt.Errorf("header Idempotency-Key: want 1 to %d letters, digits, and - _ .", maxKey)
 	}
 	return req, req.check()
 }

@@ -65,10 +65,8 @@ func (s *Server) open() error {
 	if err != nil {
 		return fmt.Errorf("listen for admin: %w", err)
 	}
-	// The name localhost can resolve to anything: what counts is where the
-	// listener is.
-	if tcp, ok := admin.Addr().(*net.TCPAddr); ok && s.tokens.Load() == nil && !tcp.IP.IsLoopback() {
-		return errors.Join(fmt.Errorf("listen for admin: %s turned out to be %s, beyond loopback: it needs a token file", s.cfg.Admin, tcp), admin.Close())
+	if err := s.guard(admin.Addr()); err != nil {
+		return errors.Join(err, admin.Close())
 	}
 	public, err := listen(s.cfg.Public)
 	if err != nil {
@@ -81,6 +79,15 @@ func (s *Server) open() error {
 	s.wg.Go(func() { s.serve(s.public, public, false) })
 	if beyond, _ := beyondLoopback(s.cfg.Admin); beyond && s.cfg.TLS == nil {
 		s.wg.Go(s.complain)
+	}
+	return nil
+}
+
+// guard refuses an address beyond loopback without tokens. The configured name,
+// localhost, can resolve to anything: what counts is where the listener is.
+func (s *Server) guard(at net.Addr) error {
+	if tcp, ok := at.(*net.TCPAddr); ok && s.tokens.Load() == nil && !tcp.IP.IsLoopback() {
+		return fmt.Errorf("listen for admin: %s turned out to be %s, beyond loopback: it needs a token file", s.cfg.Admin, tcp)
 	}
 	return nil
 }
