@@ -191,8 +191,13 @@ func TestEncoding(t *testing.T) {
 func TestDefinition(t *testing.T) {
 	def := exchange.Definition()
 	for _, c := range []exchange.Command{
-		exchange.Limit{}, exchange.Market{}, exchange.IOC{}, exchange.FOK{},
-		exchange.Cancel{}, exchange.Reduce{}, exchange.Replace{},
+		exchange.Limit{},
+		exchange.Market{},
+		exchange.IOC{},
+		exchange.FOK{},
+		exchange.Cancel{},
+		exchange.Reduce{},
+		exchange.Replace{},
 	} {
 		want := machine.CommandType{Name: c.Name(), Min: exchange.CommandVersion, Max: exchange.CommandVersion}
 		if !slices.Contains(def.Commands, want) {
