@@ -27,9 +27,8 @@ func (n *Node) takeOver(ctx context.Context) State {
 	defer cancel()
 
 	t.report = Report{Node: n.cfg.Name, Accepted: t.p.Accept}
-	replayed := n.meter.Progress().Replayed
+	t.replayed = n.meter.Progress().Replayed
 	next, err := t.run()
-	t.report.Drained = n.meter.Progress().Replayed - replayed
 	t.report.At = n.cfg.now().UTC()
 	if err != nil {
 		n.log.Warn("promotion did not succeed", "event", "promotion.failed", "operation", t.p.Operation, "error", err)
@@ -59,7 +58,9 @@ type takeover struct {
 	ctx    context.Context
 	report Report
 	clock  time.Time // when the present phase began
-	pos    journal.Position
+	pos    journal.Position // of the fence
+
+	replayed uint64 // before it began
 }
 
 // mark ends a phase.
@@ -83,6 +84,7 @@ func (t *takeover) run() (State, error) {
 		return next, err
 	}
 	t.mark(&t.report.Phases.Drain)
+	t.report.Drained = t.meter.Progress().Replayed - t.replayed
 	t.report.Digest = t.replica.Digest()
 	t.mark(&t.report.Phases.Verify)
 	return t.open()

@@ -1,0 +1,224 @@
+package cli
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"understudy.dev/admin"
+	"understudy.dev/client"
+	"understudy.dev/journal"
+	"understudy.dev/journal/journalurl"
+	"understudy.dev/machine"
+	"understudy.dev/node"
+)
+
+// serveFlags are the flags of serve.
+type serveFlags struct {
+	node                  string
+	bootstrap, promote    bool
+	adminAddr, httpAddr   string
+	clientAddr, advertise string
+	peers                 []string
+	insecureHTTP          bool
+	tlsCert, tlsKey       string
+	readyLag              int64
+	readyLagTime          time.Duration
+	maxDrain              uint64
+	openWithin            time.Duration
+}
+
+func (e *Env) serveCommand() *cobra.Command {
+	var f serveFlags
+	c := &cobra.Command{
+		Use: "serve", GroupID: groupRun,
+		Short: "Run a node: a standby, until it is promoted",
+		Long: "Runs a node. It starts as a standby and follows the journal; only an explicit request makes it the primary:\n" +
+			"the promote command, --bootstrap on an empty journal, or --promote for a single node.",
+		Example: "  " + e.App.Name + " serve --node a --bootstrap --journal nats://127.0.0.1:4222/ORDERS",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return e.serve(cmd.Context(), f) },
+	}
+	fl := c.Flags()
+	fl.StringVar(&f.node, "node", "a", "`NAME` of this node in its group")
+	fl.BoolVar(&f.bootstrap, "bootstrap", false, "become primary if the journal is empty")
+	fl.BoolVar(&f.promote, "promote", false, "become primary at the start: for a single node")
+	fl.StringVar(&f.adminAddr, "admin-addr", admin.DefaultAdmin, "`HOST:PORT` or unix:PATH of the admin listener")
+	fl.StringVar(&f.httpAddr, "http-addr", admin.DefaultPublic, "`HOST:PORT` of health and metrics")
+	fl.StringVar(&f.clientAddr, "client-addr", "127.0.0.1:7072", "`HOST:PORT` where clients submit commands")
+	fl.StringVar(&f.advertise, "advertise-client", "", "`HOST:PORT` where clients reach --client-addr (default the same)")
+	fl.StringSliceVar(&f.peers, "peers", nil, "admin `URL`s of the group's other nodes")
+	fl.BoolVar(&f.insecureHTTP, "insecure-http", false, "allow tokens beyond loopback without TLS")
+	fl.StringVar(&f.tlsCert, "tls-cert", "", "certificate `FILE` (PEM) of the admin listener")
+	fl.StringVar(&f.tlsKey, "tls-key", "", "key `FILE` (PEM) of the admin listener")
+	fl.Int64Var(&f.readyLag, "ready-max-lag-records", admin.DefaultReadyMaxLagRecords, "`RECORDS` behind at which a standby is not ready")
+	fl.DurationVar(&f.readyLagTime, "ready-max-lag", admin.DefaultReadyMaxLag, "log time behind at which a standby is not ready")
+	fl.Uint64Var(&f.maxDrain, "max-drain", 1_000_000, "`RECORDS` behind beyond which a promotion must accept \"lag\"")
+	fl.DurationVar(&f.openWithin, "open-within", 30*time.Second, "limit for reaching the journal at the start")
+	c.MarkFlagsMutuallyExclusive("bootstrap", "promote")
+	return c
+}
+
+// ready is what serve prints, with --json, once it listens.
+type ready struct {
+	Event  string `json:"event"`
+	Node   string `json:"node"`
+	Owner  string `json:"owner"`
+	Admin  string `json:"admin"`
+	HTTP   string `json:"http"`
+	Client string `json:"client"`
+}
+
+// serve runs a node until ctx ends.
+func (e *Env) serve(ctx context.Context, f serveFlags) error {
+	log, err := e.logger()
+	if err != nil {
+		return err
+	}
+	j, err := e.openJournal(ctx, f.openWithin, journalurl.Options{Create: true})
+	if err != nil {
+		return err
+	}
+	defer j.Close()
+	ln, err := net.Listen("tcp", f.clientAddr)
+	if err != nil {
+		return WithHint(fmt.Errorf("listen for clients on %s: %w", f.clientAddr, err), "choose another port with --client-addr")
+	}
+	defer ln.Close()
+	if f.advertise == "" {
+		f.advertise = ln.Addr().String()
+	}
+	var commands []string
+	for _, c := range e.App.Machine.Commands {
+		commands = append(commands, c.Name)
+	}
+	build := buildOf(e.App)
+	metrics := admin.NewMetrics(build, commands)
+	o := &operated{
+		group: e.Global.Group, client: f.advertise, build: build, journal: j, started: e.Now(),
+		counts: &counts{metrics: metrics, records: make(map[string]uint64)},
+	}
+	cfg, err := e.adminConfig(f, build)
+	if err != nil {
+		return err
+	}
+	cfg.Metrics, cfg.Log = metrics, log
+	srv, err := admin.Start(cfg, o)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+		defer cancel()
+		srv.Close(sctx) //nolint:errcheck // the process ends
+	}()
+	n, err := node.New(node.Config{
+		Name: f.node, Journal: j, Machine: e.App.Machine, Start: f.start(), Logger: log, MaxDrain: f.maxDrain,
+		Client: f.advertise, Admin: srv.AdminURL(), Probe: e.probe, Observer: o.counts,
+	})
+	if err != nil {
+		return err
+	}
+	o.attach(n, srv.AdminURL())
+	if err := e.announce(ready{"ready", f.node, n.Owner(), srv.AdminURL(), srv.PublicURL(), f.advertise}); err != nil {
+		return err
+	}
+	return e.live(ctx, n, ln)
+}
+
+func (f *serveFlags) start() node.Start {
+	switch {
+	case f.bootstrap:
+		return node.Bootstrap
+	case f.promote:
+		return node.Promote
+	}
+	return node.Follow
+}
+
+// live runs the node and the client listener together.
+func (e *Env) live(ctx context.Context, n *node.Node, ln net.Listener) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	served := make(chan error, 1)
+	go func() {
+		err := client.Serve(ctx, ln, n, client.ServerConfig{Machine: e.App.Machine.Name})
+		if err != nil && ctx.Err() == nil {
+			cancel(fmt.Errorf("serve clients: %w", err))
+		}
+		served <- err
+	}()
+	err := n.Run(ctx)
+	cancel(nil)
+	<-served
+	if cause := context.Cause(ctx); err == nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return err
+}
+
+// announce says where the node is reached.
+func (e *Env) announce(r ready) error {
+	if e.Global.JSON {
+		return json.NewEncoder(e.Stdout).Encode(r)
+	}
+	e.progressf("node %s   admin %s   health %s   clients %s\n", r.Node, r.Admin, r.HTTP, r.Client)
+	return nil
+}
+
+// openJournal opens the journal that the flags name.
+func (e *Env) openJournal(ctx context.Context, within time.Duration, o journalurl.Options) (journal.Journal, error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	return journalurl.Open(ctx, e.Global.Journal, o)
+}
+
+// adminConfig makes the configuration of the two HTTP listeners.
+func (e *Env) adminConfig(f serveFlags, build admin.Build) (admin.Config, error) {
+	cfg := admin.Config{
+		Admin: f.adminAddr, Public: f.httpAddr, TokenFile: e.Global.TokenFile, InsecureHTTP: f.insecureHTTP,
+		ReadyMaxLagRecords: f.readyLag, ReadyMaxLag: f.readyLagTime, Peers: f.peers, Build: build,
+	}
+	token, err := e.token()
+	if err != nil {
+		return cfg, err
+	}
+	cfg.PeerToken = token
+	if f.tlsCert == "" && f.tlsKey == "" {
+		return cfg, nil
+	}
+	cert, err := tls.LoadX509KeyPair(f.tlsCert, f.tlsKey)
+	if err != nil {
+		return cfg, usagef("load TLS certificate: %v", err)
+	}
+	cfg.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	return cfg, nil
+}
+
+// probe asks whether the primary of a tenure still answers.
+func (e *Env) probe(ctx context.Context, t machine.Tenure) error {
+	if t.Admin == "" || strings.HasPrefix(t.Admin, "unix:") {
+		return errors.New("it has no address to be asked at")
+	}
+	token, err := e.token()
+	if err != nil {
+		return err
+	}
+	c := &admin.Client{BaseURLs: []string{t.Admin}, Token: token}
+	defer c.Close()
+	s, err := c.Status(ctx)
+	switch {
+	case err != nil:
+		return err
+	case len(s.Nodes) == 0 || s.Nodes[0].Role != admin.Primary || s.Nodes[0].Node != t.Node:
+		return errors.New("it is not the primary any more")
+	}
+	return nil
+}

@@ -1,0 +1,13 @@
+// Command understudy journals every command of a machine before it is answered,
+// replays the journal bit for bit, and keeps a standby that takes over without
+// losing one answered command. Its machine is the exchange.
+package main
+
+import (
+	"understudy.dev/cli"
+	"understudy.dev/engines/exchange"
+)
+
+func main() {
+	cli.Main(cli.App{Name: "understudy", Machine: exchange.Definition()})
+}
