@@ -2,11 +2,13 @@ package accel
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
 	"strconv"
 
+	"understudy.dev/harness"
 	"understudy.dev/journal"
 )
 
@@ -50,6 +52,19 @@ func Compare(name string, want, got []byte) error {
 	return nil
 }
 
+// Explain says what a difference that a harness found means on the device, or nil if
+// it is not between two commands of the same name.
+func Explain(d *harness.Difference) *Difference {
+	if d.Expected == nil || d.Got == nil || d.Expected.Kind != d.Got.Kind || d.Expected.Name != d.Got.Name {
+		return nil
+	}
+	var found *Difference
+	if errors.As(Compare(d.Got.Name, d.Expected.Data, d.Got.Data), &found) {
+		found.Number, found.Seq = d.Number, d.Expected.Seq
+	}
+	return found
+}
+
 // difference compares what a command was given, then what it gave.
 func difference(want, got *Command) *Difference {
 	if d := givenDifference(want, got); d != nil {
@@ -81,8 +96,10 @@ func givenDifference(want, got *Command) *Difference {
 		what      string
 		want, got uint64
 	}{
-		{"buffer", uint64(want.Buffer), uint64(got.Buffer)}, {"offset", want.Offset, got.Offset},
-		{"bytes", want.Bytes, got.Bytes}, {"seed", want.Seed, got.Seed},
+		{"buffer", uint64(want.Buffer), uint64(got.Buffer)},
+		{"offset", want.Offset, got.Offset},
+		{"bytes", want.Bytes, got.Bytes},
+		{"seed", want.Seed, got.Seed},
 		{"number of arguments", uint64(len(want.Launch.Args)), uint64(len(got.Launch.Args))},
 		{"number of inputs", uint64(len(want.Inputs)), uint64(len(got.Inputs))},
 		{"number of outputs", uint64(len(want.Outputs)), uint64(len(got.Outputs))},

@@ -30,22 +30,25 @@ func (e *PinError) Error() string {
 // field that differs and is not accepted. accept holds a reason by field. Kernels
 // that only one side has are no difference until they are launched.
 func (e Environment) Check(here Environment, accept map[string]string) error {
-	pins := []PinError{
-		{"device", e.Device, here.Device},
-		{"driver", e.Driver, here.Driver},
-		{"library", e.Library, here.Library},
-	}
-	for _, name := range slices.Sorted(maps.Keys(e.Kernels)) {
-		if id, ok := here.Kernels[name]; ok {
-			pins = append(pins, PinError{"kernel " + name, e.Kernels[name], id})
-		}
-	}
-	for _, p := range pins {
-		if p.Recorded != p.Here && strings.TrimSpace(accept[p.Field]) == "" {
-			return &p
+	recorded, present := e.Pin(), here.Pin()
+	for _, field := range slices.Sorted(maps.Keys(recorded)) {
+		was, is := recorded[field], present[field]
+		_, both := present[field]
+		if both && was != is && strings.TrimSpace(accept[field]) == "" {
+			return &PinError{field, was, is}
 		}
 	}
 	return nil
+}
+
+// Pin returns the compared fields by name, for a harness to pin from its start:
+// then a program that replays itself is refused before it did anything.
+func (e Environment) Pin() map[string]string {
+	pin := map[string]string{"device": e.Device, "driver": e.Driver, "library": e.Library}
+	for name, id := range e.Kernels {
+		pin["kernel "+name] = id
+	}
+	return pin
 }
 
 // Identities returns the identity of each kernel of a catalogue.

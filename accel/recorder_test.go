@@ -10,12 +10,13 @@ import (
 
 	"understudy.dev/accel"
 	"understudy.dev/accel/cpu"
+	"understudy.dev/harness"
 	"understudy.dev/journal"
 )
 
 // tape is a harness that keeps records, and fails on demand.
 type tape struct {
-	records []journal.Record
+	records []harness.Entry
 	fail    error
 }
 
@@ -32,7 +33,7 @@ func (h *tape) add(kind journal.Kind, name string, payload []byte) error {
 		return h.fail
 	}
 	n := uint64(len(h.records) + 1)
-	h.records = append(h.records, journal.Record{Seq: journal.Seq(n) + 1, Request: n, Kind: kind, Name: name, Data: bytes.Clone(payload)})
+	h.records = append(h.records, harness.Entry{Seq: journal.Seq(n) + 1, Number: n, Kind: kind, Name: name, Data: bytes.Clone(payload)})
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"understudy.dev/harness"
 	"understudy.dev/journal"
 )
 
@@ -19,8 +20,11 @@ type Tolerance struct {
 	Reason   string
 }
 
-// ReplayConfig grants exceptions; the zero one grants none.
+// ReplayConfig says whose commands are executed and grants exceptions; the zero
+// one means the program itself, and grants none.
 type ReplayConfig struct {
+	// Path is the actor whose commands are executed; those of others are ignored.
+	Path string
 	// Accept holds a reason for each pinned field that may differ: "device",
 	// "driver", "library" or "kernel NAME".
 	Accept map[string]string
@@ -31,7 +35,7 @@ type ReplayConfig struct {
 }
 
 // A Replayer does recorded commands on a device and compares what they give. Its
-// Apply is a sink: one record at a time, for one goroutine.
+// Apply makes it a harness.Sink: one record at a time, for one goroutine.
 type Replayer struct {
 	dev  Device
 	cfg  ReplayConfig
@@ -75,23 +79,23 @@ func (r *Replayer) Report() Report {
 // are ignored. It returns a *Difference, a *PinError or the device's error, each
 // with the record's number. An environment record begins a new run: what the run
 // before left allocated is freed.
-func (r *Replayer) Apply(ctx context.Context, rec *journal.Record) error {
-	if rec.Kind != journal.KindDevice && rec.Kind != journal.KindKernel {
+func (r *Replayer) Apply(ctx context.Context, e *harness.Entry) error {
+	if e.Kind != journal.KindDevice && e.Kind != journal.KindKernel || e.Path != r.cfg.Path {
 		return nil
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	c, err := Decode(rec.Name, rec.Data)
+	c, err := Decode(e.Name, e.Data)
 	if err == nil {
 		err = r.do(c)
 	}
 	if r.diff != nil {
-		r.diff.Number, r.diff.Seq = rec.Request, rec.Seq
+		r.diff.Number, r.diff.Seq = e.Number, e.Seq
 		return r.diff
 	}
 	if err != nil {
-		return fmt.Errorf("replay record %d, seq %d, %s: %w", rec.Request, rec.Seq, rec.Name, err)
+		return fmt.Errorf("replay record %d, seq %d, %s: %w", e.Number, e.Seq, e.Name, err)
 	}
 	r.done.Commands++
 	if c.Op == OpLaunch {

@@ -1,0 +1,350 @@
+package trace
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+)
+
+// An event is one element of traceEvents. What happens on the device (categories
+// kernel, gpu_memcpy, gpu_memset) carries the correlation of the call that asked
+// for it (cuda_runtime, cuda_driver); allocations by PyTorch's caching allocator
+// are instants named [memory].
+type event struct {
+	Phase    string      `json:"ph"`
+	Category string      `json:"cat"`
+	Name     string      `json:"name"`
+	TS       json.Number `json:"ts"`
+	Args     struct {
+		Correlation *uint64  `json:"correlation"`
+		Stream      *int64   `json:"stream"`
+		Device      int      `json:"device"`
+		Grid        []uint32 `json:"grid"`
+		Block       []uint32 `json:"block"`
+		Shared      int64    `json:"shared memory"`
+		Bytes       int64    `json:"bytes"`
+		Allocated   int64    `json:"Bytes"` // negative if freed
+		Addr        *uint64  `json:"Addr"`
+		DeviceID    int      `json:"Device Id"`
+		DeviceType  int      `json:"Device Type"`
+	} `json:"args"`
+	TID any `json:"tid"`
+}
+
+// A kineto gathers commands while events come in any order.
+type kineto struct {
+	commands []Command
+	calls    map[uint64]int     // index in commands by correlation
+	effects  map[uint64][]event // on the device, by correlation
+	lines    map[uint64]int     // of the first effect
+}
+
+// readKineto reads a whole trace, joins calls with their effects, and yields the
+// commands by time. A kernel whose call is not in the trace becomes a launch of its
+// own, without API, at the time it started.
+func readKineto(r *bufio.Reader) iter.Seq2[Command, error] {
+	return func(yield func(Command, error) bool) {
+		k := &kineto{calls: make(map[uint64]int), effects: make(map[uint64][]event), lines: make(map[uint64]int)}
+		lines := &lineCounter{r: r}
+		d := json.NewDecoder(lines)
+		if err := k.read(d, lines); err != nil {
+			yield(Command{}, &LineError{lines.line(faultOffset(d, lines, err)), err})
+			return
+		}
+		if err := k.join(); err != nil {
+			yield(Command{}, err)
+			return
+		}
+		for _, c := range k.commands {
+			if !yield(c, nil) {
+				return
+			}
+		}
+	}
+}
+
+// read finds the array of events: the value of traceEvents, or the whole file.
+func (k *kineto) read(d *json.Decoder, lines *lineCounter) error {
+	open, err := d.Token()
+	if err != nil {
+		return truncated(err)
+	}
+	if open == json.Delim('[') {
+		return k.events(d, lines)
+	}
+	for d.More() {
+		key, err := d.Token()
+		if err != nil {
+			return truncated(err)
+		}
+		if key == "traceEvents" {
+			if _, err := d.Token(); err != nil {
+				return truncated(err)
+			}
+			err = k.events(d, lines)
+		} else {
+			err = d.Decode(new(json.RawMessage))
+		}
+		if err != nil {
+			return truncated(err)
+		}
+	}
+	_, err = d.Token()
+	return truncated(err)
+}
+
+// truncated gives an early end its name.
+func truncated(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+func (k *kineto) events(d *json.Decoder, lines *lineCounter) error {
+	for d.More() {
+		// An event of no interest may have other types in its fields, so all are
+		// decoded in two steps.
+		var raw json.RawMessage
+		if err := d.Decode(&raw); err != nil {
+			return err
+		}
+		if err := k.add(raw, lines.line(d.InputOffset())); err != nil {
+			return err
+		}
+	}
+	_, err := d.Token()
+	return err
+}
+
+func (k *kineto) add(raw json.RawMessage, at int) error {
+	var head struct {
+		Category string `json:"cat"`
+		Name     string `json:"name"`
+		Phase    string `json:"ph"`
+	}
+	if err := json.Unmarshal(raw, &head); err != nil {
+		return err
+	}
+	memory := head.Name == "[memory]"
+	switch head.Category {
+	case "cuda_runtime", "cuda_driver", "kernel", "gpu_memcpy", "gpu_memset":
+		if head.Phase != "X" {
+			return nil // flow arrows and counters
+		}
+	default:
+		if !memory {
+			return nil
+		}
+	}
+	var e event
+	if err := json.Unmarshal(raw, &e); err != nil {
+		return err
+	}
+	switch {
+	case memory:
+		return k.memory(e, at)
+	case e.Args.Correlation == nil:
+		return fmt.Errorf("%s %q has no correlation", e.Category, e.Name)
+	case e.Category == "cuda_runtime" || e.Category == "cuda_driver":
+		return k.call(e, at)
+	}
+	corr := *e.Args.Correlation
+	if k.effects[corr] == nil {
+		k.lines[corr] = at
+	}
+	k.effects[corr] = append(k.effects[corr], e)
+	return nil
+}
+
+// memory adds what the caching allocator did with device memory.
+func (k *kineto) memory(e event, at int) error {
+	ns, err := nanoseconds(e.TS)
+	if err != nil || e.Args.DeviceType == 0 {
+		return err
+	}
+	c := Command{
+		Op: OpAlloc, API: allocatorAPI, Time: time.Duration(ns), Bytes: e.Args.Allocated, Addr: e.Args.Addr,
+		Device: e.Args.DeviceID, DeviceType: e.Args.DeviceType, Line: at,
+	}
+	if c.Bytes < 0 {
+		c.Op, c.Bytes = OpFree, -c.Bytes
+	}
+	k.commands = append(k.commands, c)
+	return c.check()
+}
+
+func (k *kineto) call(e event, at int) error {
+	ns, err := nanoseconds(e.TS)
+	if err != nil {
+		return err
+	}
+	corr := *e.Args.Correlation
+	c := Command{Op: opOf(e.Name), API: e.Name, Time: time.Duration(ns), Correlation: corr, Line: at}
+	if tid, ok := e.TID.(float64); ok {
+		c.Thread = int64(tid)
+	}
+	if at, again := k.calls[corr]; again && moved(k.commands[at].Op) && !moved(c.Op) {
+		// A runtime call may contain a driver call with its correlation: the one that
+		// starts something is the one that effects belong to.
+	} else {
+		k.calls[corr] = len(k.commands)
+	}
+	k.commands = append(k.commands, c)
+	return nil
+}
+
+// moved reports whether commands of this op have an effect on the device.
+func moved(op Op) bool {
+	return op == OpLaunch || op == OpGraphLaunch || op == OpCopy || op == OpMemset
+}
+
+// join gives each call what it started, adds effects without a call, and sorts.
+func (k *kineto) join() error {
+	for corr, effects := range k.effects {
+		if at, ok := k.calls[corr]; ok {
+			if err := k.commands[at].started(effects); err != nil {
+				return &LineError{k.lines[corr], err}
+			}
+			continue
+		}
+		for _, e := range effects {
+			c := Command{Op: opOfEffect(e.Category), Correlation: corr, Line: k.lines[corr]}
+			if err := c.started([]event{e}); err != nil {
+				return &LineError{c.Line, err}
+			}
+			c.Time = c.Start
+			k.commands = append(k.commands, c)
+		}
+	}
+	slices.SortStableFunc(k.commands, func(a, b Command) int {
+		return cmp.Or(cmp.Compare(a.Time, b.Time), cmp.Compare(a.Line, b.Line))
+	})
+	if len(k.commands) > 0 {
+		zero := k.commands[0].Time
+		for i := range k.commands {
+			c := &k.commands[i]
+			c.Time -= zero
+			if c.Start != 0 {
+				c.Start -= zero
+			}
+		}
+	}
+	return nil
+}
+
+// started fills in what a command started on the device; of a graph only the
+// stream, since its nodes run in an order of their own.
+func (c *Command) started(effects []event) error {
+	e := effects[0]
+	c.Stream, c.Device = e.Args.Stream, e.Args.Device
+	if c.Op == OpGraphLaunch {
+		return nil
+	}
+	ns, err := nanoseconds(e.TS)
+	if err != nil {
+		return err
+	}
+	c.Start = time.Duration(ns)
+	c.Bytes, c.Shared, c.Grid, c.Block = e.Args.Bytes, e.Args.Shared, e.Args.Grid, e.Args.Block
+	if e.Category == "kernel" {
+		c.Kernel = e.Name
+	} else {
+		c.Kind = e.Name
+	}
+	return c.check()
+}
+
+func opOfEffect(category string) Op {
+	return map[string]Op{"kernel": OpLaunch, "gpu_memcpy": OpCopy, "gpu_memset": OpMemset}[category]
+}
+
+// allocatorAPI is the name under which PyTorch's caching allocator appears.
+const allocatorAPI = "caching_allocator"
+
+// opOf sorts the calls of the CUDA runtime and driver. The first rule that holds
+// decides.
+func opOf(api string) Op {
+	name := strings.TrimPrefix(strings.TrimPrefix(api, "cuda"), "cu")
+	has := func(parts ...string) bool {
+		return slices.ContainsFunc(parts, func(p string) bool { return strings.Contains(name, p) })
+	}
+	starts := func(prefixes ...string) bool {
+		return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) })
+	}
+	switch {
+	case starts("GraphLaunch"):
+		return OpGraphLaunch
+	case starts("Launch"):
+		return OpLaunch
+	case starts("HostAlloc", "MallocHost", "MemHostAlloc", "MemAllocHost"):
+		return OpHostAlloc
+	case starts("Malloc", "MemAlloc"):
+		return OpAlloc
+	case starts("Free", "MemFree"):
+		return OpFree
+	case starts("Memcpy"):
+		return OpCopy
+	case starts("Memset"):
+		return OpMemset
+	case has("Synchronize", "WaitEvent"):
+		return OpSync
+	case starts("Event"):
+		return OpEvent
+	case has("Stream"):
+		return OpStream
+	case has("Get", "Query", "Occupancy"):
+		return OpQuery
+	}
+	return OpOther
+}
+
+// faultOffset returns where the decoder found a fault. It stands before the value at
+// fault, the rest of which is in its buffer; checking that again tells how far it
+// was good.
+func faultOffset(d *json.Decoder, lines *lineCounter, err error) int64 {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return lines.read
+	}
+	var syntax *json.SyntaxError
+	if errors.As(err, &syntax) {
+		rest, _ := io.ReadAll(d.Buffered())
+		value := bytes.TrimLeft(rest, ", \t\r\n")
+		if errors.As(json.Unmarshal(value, new(json.RawMessage)), &syntax) {
+			return d.InputOffset() + int64(len(rest)-len(value)) + syntax.Offset
+		}
+	}
+	return d.InputOffset()
+}
+
+// A lineCounter remembers where lines end.
+type lineCounter struct {
+	r    io.Reader
+	read int64
+	ends []int64 // offsets of newlines
+}
+
+func (l *lineCounter) Read(p []byte) (int, error) {
+	n, err := l.r.Read(p)
+	for i, c := range p[:n] {
+		if c == '\n' {
+			l.ends = append(l.ends, l.read+int64(i))
+		}
+	}
+	l.read += int64(n)
+	return n, err
+}
+
+// line returns the number of the line that holds the byte before an offset.
+func (l *lineCounter) line(offset int64) int {
+	return 1 + sort.Search(len(l.ends), func(i int) bool { return l.ends[i] >= offset })
+}

@@ -1,0 +1,167 @@
+package trace
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// A LineError says where a trace is damaged.
+type LineError struct {
+	Line int // from 1, after decompression
+	Err  error
+}
+
+func (e *LineError) Error() string { return fmt.Sprintf("trace: line %d: %v", e.Line, e.Err) }
+func (e *LineError) Unwrap() error { return e.Err }
+
+// ErrFormat: the input is neither kind of trace.
+var ErrFormat = errors.New("neither a Kineto trace nor lines of commands")
+
+// Read yields the commands of a trace in the order they were given, each with its
+// number on its stream. An error ends the sequence; a *LineError if a line is to
+// blame. A Kineto trace is read whole before the first command, since it is not in
+// order; a normalised one is streamed.
+func Read(r io.Reader) iter.Seq2[Command, error] {
+	return func(yield func(Command, error) bool) {
+		plain, closeIt, err := decompress(r)
+		if err != nil {
+			yield(Command{}, fmt.Errorf("trace: %w", err))
+			return
+		}
+		defer closeIt()
+		head, _ := plain.Peek(peekBytes)
+		order := orders{}
+		for c, err := range readerOf(head)(plain) {
+			if err != nil {
+				yield(Command{}, err)
+				return
+			}
+			order.number(&c)
+			if !yield(c, nil) {
+				return
+			}
+		}
+	}
+}
+
+// peekBytes is how much is looked at to tell the format: a Kineto trace names its
+// schema in the first lines.
+const peekBytes = 4 << 10
+
+func readerOf(head []byte) func(*bufio.Reader) iter.Seq2[Command, error] {
+	first, _, _ := bytes.Cut(bytes.TrimLeft(head, " \t\r\n"), []byte("\n"))
+	if bytes.Contains(first, []byte(`"cmd"`)) {
+		return readLines
+	}
+	for _, mark := range []string{`"traceEvents"`, `"schemaVersion"`, `"deviceProperties"`, `"ph"`} {
+		if bytes.Contains(head, []byte(mark)) {
+			return readKineto
+		}
+	}
+	return func(*bufio.Reader) iter.Seq2[Command, error] {
+		return func(yield func(Command, error) bool) { yield(Command{}, &LineError{1, ErrFormat}) }
+	}
+}
+
+// decompress looks at the magic numbers.
+func decompress(r io.Reader) (*bufio.Reader, func(), error) {
+	buffered := bufio.NewReaderSize(r, 64<<10)
+	magic, _ := buffered.Peek(4)
+	switch {
+	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
+		z, err := gzip.NewReader(buffered)
+		if err != nil {
+			return nil, nil, err
+		}
+		return bufio.NewReaderSize(z, 64<<10), func() {}, nil
+	case bytes.Equal(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
+		z, err := zstd.NewReader(buffered, zstd.WithDecoderMaxWindow(128<<20))
+		if err != nil {
+			return nil, nil, err
+		}
+		return bufio.NewReaderSize(z, 64<<10), z.Close, nil
+	}
+	return buffered, func() {}, nil
+}
+
+// orders numbers the commands of each stream.
+type orders map[int64]uint64
+
+func (o orders) number(c *Command) {
+	if c.Stream != nil {
+		o[*c.Stream]++
+		c.Order = o[*c.Stream]
+	}
+}
+
+// A line is a command as the normalised format spells it.
+type line struct {
+	Cmd        Op          `json:"cmd"`
+	API        string      `json:"api"`
+	TS         json.Number `json:"ts_us"`
+	Stream     *int64      `json:"stream"`
+	Kernel     string      `json:"kernel"`
+	Grid       []uint32    `json:"grid"`
+	Block      []uint32    `json:"block"`
+	Shared     int64       `json:"shmem"`
+	Kind       string      `json:"kind"`
+	Bytes      int64       `json:"bytes"`
+	Addr       *uint64     `json:"addr"`
+	Device     int         `json:"device"`
+	DeviceType int         `json:"device_type"`
+	Thread     int64       `json:"tid"`
+	Corr       uint64      `json:"corr"`
+}
+
+// readLines reads the normalised format. A last line without its newline is
+// complete if it decodes.
+func readLines(r *bufio.Reader) iter.Seq2[Command, error] {
+	return func(yield func(Command, error) bool) {
+		for n := 1; ; n++ {
+			text, err := r.ReadBytes('\n')
+			if len(bytes.TrimSpace(text)) > 0 {
+				c, bad := parseLine(text, n)
+				if bad != nil {
+					yield(Command{}, &LineError{n, bad})
+					return
+				}
+				if !yield(c, nil) {
+					return
+				}
+			}
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			if err != nil { // of the compression
+				yield(Command{}, &LineError{n, err})
+				return
+			}
+		}
+	}
+}
+
+func parseLine(text []byte, n int) (Command, error) {
+	var l line
+	if err := strict(text, &l); err != nil {
+		return Command{}, err
+	}
+	ns, err := nanoseconds(l.TS)
+	if err != nil {
+		return Command{}, err
+	}
+	c := Command{
+		Op: l.Cmd, API: l.API, Time: time.Duration(ns), Stream: l.Stream, Kernel: l.Kernel, Grid: l.Grid, Block: l.Block,
+		Shared: l.Shared, Kind: l.Kind, Bytes: l.Bytes, Addr: l.Addr, Device: l.Device, DeviceType: l.DeviceType,
+		Thread: l.Thread, Correlation: l.Corr, Line: n,
+	}
+	return c, c.check()
+}

@@ -1,0 +1,200 @@
+package trace_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"understudy.dev/accel/trace"
+	"understudy.dev/journal"
+)
+
+// kinetoTrace has the shape of PyTorch's: calls on the host, effects on the device
+// joined by correlation, allocator instants, and much that is not a command.
+const kinetoTrace = `{
+  "schemaVersion": 1,
+  "deviceProperties": [{"id": 0, "name": "GPU", "totalGlobalMem": 85899345920}],
+  "displayTimeUnit": "ms",
+  "traceEvents": [
+  {"ph": "X", "cat": "cpu_op", "name": "aten::empty", "pid": 7, "tid": 7, "ts": 1700000000000000.125, "dur": 3, "args": {"External id": 1}},
+  {"ph": "X", "cat": "kernel", "name": "fill", "pid": 0, "tid": 7, "ts": 1700000000000030.000, "dur": 2,
+    "args": {"device": 0, "stream": 7, "correlation": 11, "grid": [4, 1, 1], "block": [128, 1, 1], "shared memory": 16}},
+  {"ph": "i", "cat": "cpu_instant_event", "s": "t", "name": "[memory]", "pid": 7, "tid": 7, "ts": 1700000000000010.500,
+    "args": {"Total Reserved": 2097152, "Total Allocated": 512, "Bytes": 512, "Addr": 140000000000000, "Device Id": 0, "Device Type": 1, "Ev Idx": 2}},
+  {"ph": "i", "cat": "cpu_instant_event", "s": "t", "name": "[memory]", "pid": 7, "tid": 7, "ts": 1700000000000011,
+    "args": {"Bytes": 64, "Addr": 5, "Device Id": -1, "Device Type": 0}},
+  {"ph": "X", "cat": "cuda_runtime", "name": "cudaLaunchKernel", "pid": 7, "tid": 7, "ts": 1700000000000020.250, "dur": 4,
+    "args": {"External id": 1, "cbid": 211, "correlation": 11}},
+  {"ph": "s", "id": 11, "pid": 7, "tid": 7, "ts": 1700000000000020.250, "cat": "ac2g", "name": "ac2g"},
+  {"ph": "X", "cat": "gpu_memcpy", "name": "Memcpy HtoD (Pageable -> Device)", "pid": 0, "tid": 7, "ts": 1700000000000005.000, "dur": 1,
+    "args": {"device": 0, "stream": 7, "correlation": 3, "bytes": 4096}},
+  {"ph": "X", "cat": "cuda_runtime", "name": "cudaStreamSynchronize", "pid": 7, "tid": 7, "ts": 1700000000000040, "dur": 4,
+    "args": {"cbid": 131, "correlation": 12}},
+  {"ph": "i", "cat": "cpu_instant_event", "s": "t", "name": "[memory]", "pid": 7, "tid": 7, "ts": 1700000000000050.001,
+    "args": {"Bytes": -512, "Addr": 140000000000000, "Device Id": 0, "Device Type": 1}},
+  {"ph": "i", "cat": "cpu_instant_event", "s": "t", "name": "[memory]", "pid": 7, "tid": 7, "ts": 1700000000000051,
+    "args": {"Bytes": -1024, "Addr": 140000000009216, "Device Id": 0, "Device Type": 1}}
+  ],
+  "traceName": "a.pt.trace.json"
+}
+`
+
+func TestReadKineto(t *testing.T) {
+	want := []string{
+		"0s copy  stream 7.1 4096 bytes", // its call was before the trace
+		"5.5µs alloc caching_allocator stream - 512 bytes at 140000000000000",
+		"15.25µs launch cudaLaunchKernel stream 7.2 fill [4 1 1] [128 1 1]",
+		"35µs sync cudaStreamSynchronize stream -",
+		"45.001µs free caching_allocator stream - 512 bytes at 140000000000000",
+		"46µs free caching_allocator stream - 1024 bytes at 140000000009216",
+	}
+	if got := describe(t, readAll(t, []byte(kinetoTrace))); !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	_, events, _ := strings.Cut(kinetoTrace, `"traceEvents": `)
+	events, _, _ = strings.Cut(events, ",\n  \"traceName\"")
+	if got := describe(t, readAll(t, []byte(events))); !slices.Equal(got, want) {
+		t.Errorf("as a bare array: got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+const linesTrace = `{"api":"cudaMalloc","cmd":"alloc","tid":1,"corr":5,"ts_us":0}
+{"cmd":"alloc","api":"caching_allocator","bytes":512,"addr":140000000000000,"device":0,"device_type":1,"ts_us":0.25}
+{"api":"cudaLaunchKernel","cmd":"launch","kernel":"fill","grid":[4,1,1],"block":[128,1,1],"stream":7,"shmem":0,"tid":1,"corr":8,"ts_us":1.5}
+{"cmd":"free","api":"caching_allocator","bytes":512,"addr":140000000000000,"device":0,"device_type":1,"ts_us":2}
+`
+
+func TestReadCompressed(t *testing.T) {
+	var zipped, zst bytes.Buffer
+	g := gzip.NewWriter(&zipped)
+	fmt.Fprint(g, linesTrace)
+	g.Close()
+	z, err := zstd.NewWriter(&zst)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(z, linesTrace)
+	z.Close()
+	want := describe(t, readAll(t, []byte(linesTrace)))
+	if len(want) != 4 {
+		t.Fatalf("%d commands, want 4", len(want))
+	}
+	for name, data := range map[string][]byte{"gzip": zipped.Bytes(), "zstd": zst.Bytes()} {
+		if got := describe(t, readAll(t, data)); !slices.Equal(got, want) {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestDamagedTraceNamesItsLine(t *testing.T) {
+	tests := []struct {
+		name     string
+		from     string
+		old, new string
+		line     int
+	}{
+		{"line cut off", linesTrace, `"device_type":1,"ts_us":2}`, `"devi`, 4},
+		{"brace lost", linesTrace, `"ts_us":1.5}`, `"ts_us":1.5`, 3},
+		{"unknown command", linesTrace, `"cmd":"launch"`, `"cmd":"lunch"`, 3},
+		{"unknown field", linesTrace, `"addr"`, `"adr"`, 2},
+		{"no time", linesTrace, `"ts_us":0.25`, `"tid":1`, 2},
+		{"time of another kind", linesTrace, `"ts_us":0.25`, `"ts_us":1e3`, 2},
+		{"negative size", linesTrace, `"bytes":512,"addr":140000000000000,"device":0,"device_type":1,"ts_us":2`, `"bytes":-1,"ts_us":2`, 4},
+		{"flat grid", linesTrace, `[4,1,1]`, `[4,1]`, 3},
+		{"neither format", linesTrace, `{"api":"cudaMalloc","cmd":"alloc"`, `hello`, 1},
+		{"event cut off", kinetoTrace, kinetoTrace[strings.Index(kinetoTrace, `"stream": 7, "correlation": 11`):], `"str`, 8},
+		{"event damaged", kinetoTrace, `"correlation": 3, "bytes": 4096`, `"correlation": 3, "bytes": 40O6`, 17},
+		{"kernel without correlation", kinetoTrace, `"correlation": 11, "grid"`, `"grid"`, 8},
+		{"size of another kind", kinetoTrace, `"Bytes": -1024`, `"Bytes": "all"`, 23},
+		{"end missing", kinetoTrace, "],\n  \"traceName\": \"a.pt.trace.json\"\n}\n", "", 24},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			damaged := strings.Replace(tt.from, tt.old, tt.new, 1)
+			if damaged == tt.from {
+				t.Fatal("nothing was damaged")
+			}
+			for _, err := range trace.Read(strings.NewReader(damaged)) {
+				if err == nil {
+					continue
+				}
+				var bad *trace.LineError
+				if !errors.As(err, &bad) || bad.Line != tt.line {
+					t.Errorf("Read = %v, want line %d", err, tt.line)
+				}
+				return
+			}
+			t.Errorf("nothing was noticed, want line %d", tt.line)
+		})
+	}
+}
+
+// A kernel's mangled name may be longer than a record's name can be.
+func TestRecordOfALongKernelName(t *testing.T) {
+	long := strings.Repeat("void at::native::é<", 200)
+	a, b := trace.Command{Op: trace.OpLaunch, Kernel: long + "a"}, trace.Command{Op: trace.OpLaunch, Kernel: long + "b"}
+	kind, nameA, payload := a.Record()
+	_, nameB, _ := b.Record()
+	if kind != journal.KindKernel || len(nameA) > journal.MaxName/2 || nameA == nameB {
+		t.Errorf("kind %v, %d and %d bytes of name: %q, %q", kind, len(nameA), len(nameB), nameA, nameB)
+	}
+	if c, err := trace.Decode(payload); err != nil || c.Kernel != a.Kernel {
+		t.Errorf("Decode = %v, %v; the kernel's name is cut", c, err)
+	}
+}
+
+func readAll(t *testing.T, data []byte) []trace.Command {
+	t.Helper()
+	var all []trace.Command
+	for c, err := range trace.Read(bytes.NewReader(data)) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, c)
+	}
+	return all
+}
+
+func describe(t *testing.T, commands []trace.Command) []string {
+	t.Helper()
+	var lines []string
+	for _, c := range commands {
+		s := fmt.Sprintf("%v %s %s stream -", c.Time, c.Op, c.API)
+		if c.Stream != nil {
+			s = strings.TrimSuffix(s, "-") + fmt.Sprintf("%d.%d", *c.Stream, c.Order)
+		}
+		if c.Kernel != "" {
+			s += fmt.Sprintf(" %s %v %v", c.Kernel, c.Grid, c.Block)
+		}
+		if c.Bytes != 0 {
+			s += fmt.Sprintf(" %d bytes", c.Bytes)
+		}
+		if c.Addr != nil {
+			s += fmt.Sprintf(" at %d", *c.Addr)
+		}
+		lines = append(lines, s)
+	}
+	return lines
+}
+
+func BenchmarkRead(b *testing.B) {
+	data := strings.Repeat(linesTrace, 1000)
+	b.SetBytes(int64(len(data)))
+	for b.Loop() {
+		n := 0
+		for _, err := range trace.Read(strings.NewReader(data)) {
+			if err != nil {
+				b.Fatal(err)
+			}
+			n++
+		}
+		b.ReportMetric(float64(b.Elapsed())/float64(time.Duration(b.N*n)), "ns/command")
+	}
+}
