@@ -216,7 +216,6 @@ func TestComplains(t *testing.T) {
 		if got := strings.Count(out.String(), "event=http.insecure"); got != 3 {
 			t.Errorf("got %d complaints in 150 minutes, want 3:\n%s", got, &out)
 		}
-		s.ops.close()
 	})
 }
 

@@ -32,8 +32,6 @@ var families = []family{
 	{"understudy_journal_capability", "What the journal declares.", "capability"},
 	{"understudy_applied_sequence", "The last record applied.", ""},
 	{"understudy_applied_record_timestamp_seconds", "The time of the last record applied.", ""},
-	{"understudy_applied_records_total", "Records applied since the process started.", "type"},
-	{"understudy_applied_bytes_total", "Bytes applied since the process started.", ""},
 	{"understudy_lag_records", "Records between the applied one and the tail; absent if unknown.", ""},
 	{"understudy_lag_bytes", "Bytes between the applied record and the tail; absent if unknown.", ""},
 	{"understudy_lag_seconds", "Log time between the applied record and the tail; absent if unknown.", ""},
@@ -149,10 +147,6 @@ func (e emitter) applied(s *Snapshot) {
 	e.gauge("applied_sequence", float64(s.Node.AppliedSeq))
 	e.timestamp("applied_record_timestamp_seconds", s.Node.AppliedTime.Time)
 	c := &s.Counters
-	for t, n := range c.AppliedRecords {
-		e.counter("applied_records_total", n, t)
-	}
-	e.counter("applied_bytes_total", c.AppliedBytes)
 	e.counter("journal_reconnects_total", c.Reconnects)
 	e.counter("journal_gaps_total", c.Gaps)
 	e.counter("journal_corrupt_records_total", c.CorruptRecords)

@@ -17,7 +17,7 @@ const (
 	DefaultPublic             = "127.0.0.1:7071"
 	DefaultReadyMaxLagRecords = 1000
 	DefaultReadyMaxLag        = 5 * time.Second
-	DefaultStuckAfter         = 30 * time.Second // three times a node's slowest regular round, and systemd's usual WatchdogSec
+	DefaultStuckAfter         = 30 * time.Second // systemd's usual WatchdogSec; a batch takes milliseconds
 	DefaultOperations         = 256
 )
 
@@ -35,7 +35,7 @@ type Config struct {
 
 	ReadyMaxLagRecords int64         // a standby further behind is not ready; default 1000; below 0 no limit
 	ReadyMaxLag        time.Duration // the same in log time; default 5 s; below 0 no limit
-	StuckAfter         time.Duration // a loop that has not gone round for longer is stuck; default 30 s
+	StuckAfter         time.Duration // a loop that is busy with one thing for longer is stuck; default 30 s
 
 	Peers     []string // admin URLs of the group's other nodes, for ?cluster=1
 	PeerToken string   // a read token for them

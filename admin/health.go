@@ -22,8 +22,8 @@ type limits struct {
 // live looks at the node's loop alone: restarting helps against nothing else.
 func live(s *Snapshot, now time.Time, stuckAfter time.Duration) []condition {
 	c := condition{name: "loop"}
-	if !s.LoopSeen.IsZero() && now.Sub(s.LoopSeen) > stuckAfter {
-		c.fault = fmt.Sprintf("stuck for %v (limit %v)", now.Sub(s.LoopSeen).Truncate(time.Second), stuckAfter)
+	if !s.BusySince.IsZero() && now.Sub(s.BusySince) > stuckAfter {
+		c.fault = fmt.Sprintf("stuck for %v (limit %v)", now.Sub(s.BusySince).Truncate(time.Second), stuckAfter)
 	}
 	return []condition{c}
 }

@@ -36,9 +36,9 @@ func TestHealthByState(t *testing.T) {
 		{name: "diverged", state: Diverged, livez: 200, readyz: 503, primary: 503, stand: 503},
 		{name: "halted", state: Halted, livez: 200, readyz: 503, primary: 503, stand: 503},
 		{name: "unknown state", livez: 200, readyz: 503, primary: 503, stand: 503},
-		{name: "stuck primary", state: Serving, also: func(s *Snapshot) { s.LoopSeen = time.Now().Add(-time.Minute) }, livez: 503, readyz: 503, primary: 503, stand: 503},
-		{name: "stuck standby", state: Following, also: func(s *Snapshot) { s.LoopSeen = time.Now().Add(-time.Minute) }, livez: 503, readyz: 503, primary: 503, stand: 503},
-		{name: "loop seen just now", state: Following, also: func(s *Snapshot) { s.LoopSeen = time.Now() }, livez: 200, readyz: 200, primary: 503, stand: 200},
+		{name: "stuck primary", state: Serving, also: func(s *Snapshot) { s.BusySince = time.Now().Add(-time.Minute) }, livez: 503, readyz: 503, primary: 503, stand: 503},
+		{name: "stuck standby", state: Following, also: func(s *Snapshot) { s.BusySince = time.Now().Add(-time.Minute) }, livez: 503, readyz: 503, primary: 503, stand: 503},
+		{name: "busy since just now", state: Following, also: func(s *Snapshot) { s.BusySince = time.Now() }, livez: 200, readyz: 200, primary: 503, stand: 200},
 	}
 	n := standbyB()
 	s := startServer(t, Config{}, n)

@@ -9,6 +9,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"understudy.dev/journal"
 )
 
 // Metrics is what a node observes into, and what GET /metrics shows. All methods
@@ -26,6 +28,9 @@ type Metrics struct {
 	batch    prometheus.Observer
 	requests *prometheus.HistogramVec
 	commands map[string]*[len(commandOutcomes)]prometheus.Counter // by type; fixed, so that reading needs no lock
+
+	applied      map[string]prometheus.Counter // by type of command or kind of record; fixed too
+	appliedBytes prometheus.Counter
 
 	promotions *prometheus.CounterVec
 	phases     *prometheus.HistogramVec
@@ -51,7 +56,9 @@ func NewMetrics(build Build, commands []string) *Metrics {
 	m.registry.MustRegister(m.snapshots, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.info(build)
 	m.histograms()
-	m.commandCounters(commands)
+	types := labelTypes(commands)
+	m.commandCounters(types)
+	m.appliedCounters(types)
 	m.promotionMetrics()
 	return m
 }
@@ -106,16 +113,38 @@ func (m *Metrics) commandCounters(types []string) {
 		Name: "understudy_commands_total", Help: "Commands answered, by what the answer was.",
 	}, []string{"type", "outcome"})
 	m.registry.MustRegister(vec)
-	known := slices.Clone(types)
-	slices.Sort(known)
-	known = slices.Compact(known)
-	for _, t := range append(known[:min(len(known), maxTypes-1)], otherType) {
+	for _, t := range append(types, otherType) {
 		var counters [len(commandOutcomes)]prometheus.Counter
 		for i, o := range commandOutcomes {
 			counters[i] = vec.WithLabelValues(t, o)
 		}
 		m.commands[t] = &counters
 	}
+}
+
+// kinds are the kinds of records, besides commands, that a node's journal holds.
+var kinds = []string{journal.KindEpochStart.String(), journal.KindSession.String(), journal.KindCheckpoint.String()}
+
+func (m *Metrics) appliedCounters(types []string) {
+	vec := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "understudy_applied_records_total", Help: "Records applied since the process started, by type of command or kind of record.",
+	}, []string{"type"})
+	m.appliedBytes = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "understudy_applied_bytes_total", Help: "Bytes applied since the process started.",
+	})
+	m.registry.MustRegister(vec, m.appliedBytes)
+	m.applied = map[string]prometheus.Counter{}
+	for _, t := range slices.Concat(types, kinds, []string{otherType}) {
+		m.applied[t] = vec.WithLabelValues(t)
+	}
+}
+
+// labelTypes returns the types that get a label of their own.
+func labelTypes(types []string) []string {
+	known := slices.Clone(types)
+	slices.Sort(known)
+	known = slices.Compact(known)
+	return slices.Clip(known[:min(len(known), maxTypes-1-len(kinds))])
 }
 
 func (m *Metrics) promotionMetrics() {
@@ -182,6 +211,20 @@ func (m *Metrics) CountCommand(name, outcome string) {
 		counters = m.commands[otherType]
 	}
 	counters[index(commandOutcomes[:], outcome)].Inc()
+}
+
+// CountApplied counts records of one batch that were applied: name is the type
+// of command, or the kind of record.
+func (m *Metrics) CountApplied(name string, records, bytes int) {
+	if m == nil {
+		return
+	}
+	counter, ok := m.applied[name]
+	if !ok {
+		counter = m.applied[otherType]
+	}
+	counter.Add(float64(records))
+	m.appliedBytes.Add(float64(bytes))
 }
 
 // ObservePromotion counts a promotion by mode (failover, planned or bootstrap)

@@ -21,7 +21,7 @@ func fullNode() *fakeNode {
 		{ID: CheckLag, Verdict: VerdictWarn, Detail: "7 records, 1.9 KiB", Measured: new(7.0), Limit: new(5.0), Unit: "records"},
 	}
 	n.snap = Snapshot{
-		Group: "orders", Epoch: 7, EpochStartedAt: at.Add(-time.Hour), LoopSeen: time.Now(), Checks: n.checks,
+		Group: "orders", Epoch: 7, EpochStartedAt: at.Add(-time.Hour), BusySince: time.Now(), Checks: n.checks,
 		Journal: JournalStatus{
 			URL: "nats+context://prod/ORDERS", Up: true, FirstSeq: new(journal.Seq(1)), TailSeq: new(journal.Seq(1204558)),
 			TailTime: At(at), TailSampledAt: At(at), SizeBytes: new(int64(5 << 20)), Error: "none",
@@ -37,7 +37,7 @@ func fullNode() *fakeNode {
 			Sessions: new(12), InflightCommands: new(41), Machine: "exchange", LogicVersion: 12, Build: "v1.4.2", StartedAt: At(at.Add(-time.Hour)),
 			Admin: "http://127.0.0.1:7070", Client: "127.0.0.1:7072",
 		},
-		Counters: Counters{AppliedRecords: map[string]uint64{"order.place": 1204551}, AppliedBytes: 99, Reconnects: 1, Gaps: 2, CorruptRecords: 3, DeadRecords: 4, HashEqual: 5, HashDifferent: 6, HashSkipped: 7},
+		Counters: Counters{Reconnects: 1, Gaps: 2, CorruptRecords: 3, DeadRecords: 4, HashEqual: 5, HashDifferent: 6, HashSkipped: 7},
 	}
 	return n
 }
@@ -47,6 +47,8 @@ func observe(m *Metrics) {
 	m.ObserveSubmit("ok", time.Millisecond)
 	m.ObserveApply("live", time.Microsecond)
 	m.ObserveBatch(128)
+	m.CountApplied("order.place", 128, 4096)
+	m.CountApplied("session", 1, 40)
 	m.ObserveJournal("append", "done", time.Millisecond)
 	m.CountCommand("order.place", "ok")
 	m.CountCommand("never.heard.of", "duplicate")
@@ -96,6 +98,13 @@ func TestMetricNames(t *testing.T) {
 	for _, std := range []string{"go_goroutines ", "process_start_time_seconds "} {
 		if !strings.Contains(r.body, "\n"+std) {
 			t.Errorf("no %s", std)
+		}
+	}
+	for series, want := range map[string]string{
+		`applied_records_total{type="order.place"}`: "128", `applied_records_total{type="session"}`: "1", "applied_bytes_total": "4136",
+	} {
+		if !strings.Contains(r.body, "\nunderstudy_"+series+" "+want+"\n") {
+			t.Errorf("no %s %s in %s", series, want, r.body)
 		}
 	}
 	if got := testutil.ToFloat64(m.commands[otherType][index(commandOutcomes[:], "duplicate")]); got != 1 {
@@ -174,7 +183,7 @@ func TestCommandTypesAreBounded(t *testing.T) {
 	for i := range 100 {
 		types = append(types, "type"+decimal(uint64(i)))
 	}
-	if got := len(NewMetrics(Build{}, types).commands); got != maxTypes {
+	if got := len(NewMetrics(Build{}, types).applied); got != maxTypes {
 		t.Errorf("got %d values, want %d", got, maxTypes)
 	}
 }
@@ -204,6 +213,7 @@ func TestObservingDoesNotAllocate(t *testing.T) {
 			m.ObserveApply("live", time.Microsecond)
 			m.ObserveBatch(128)
 			m.CountCommand("order.place", "ok")
+			m.CountApplied("order.place", 128, 4096)
 		})
 		if allocs > 0 {
 			t.Errorf("%s: %v allocations, want 0", name, allocs)

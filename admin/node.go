@@ -42,15 +42,13 @@ type Snapshot struct {
 	EpochStartedAt time.Time // zero if unknown
 	Journal        JournalStatus
 	Node           NodeStatus // this node's row; the server sets Reachable and SeenAt
-	LoopSeen       time.Time  // when the node's loop last went round; zero if it has not begun
+	BusySince      time.Time  // since when the node's loop has been at one thing, such as applying a batch; zero if at none
 	Checks         []Check    // what is known without asking anyone; nil if nothing is
 	Counters       Counters
 }
 
 // Counters counts since the process started.
 type Counters struct {
-	AppliedRecords map[string]uint64 // by type of command, or kind of record; at most 64, the rest under "other"
-	AppliedBytes   uint64
 	Reconnects     uint64 // to the journal
 	Gaps           uint64
 	CorruptRecords uint64

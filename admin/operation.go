@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -216,11 +217,18 @@ func (o *operations) all() Operations {
 }
 
 // close starts no more operations, ends the waits of those under way and waits
-// for them.
-func (o *operations) close() {
+// for them until ctx ends.
+func (o *operations) close(ctx context.Context) error {
 	o.mu.Lock()
 	o.closed = true
 	o.mu.Unlock()
 	o.cancel()
-	o.wg.Wait()
+	ended := make(chan struct{})
+	go func() { o.wg.Wait(); close(ended) }()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("a promotion has not ended: %w", context.Cause(ctx))
+	}
 }

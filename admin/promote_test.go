@@ -306,6 +306,37 @@ func TestCloseDuringPromotion(t *testing.T) {
 	}
 }
 
+// A promotion that does not heed its context does not hold the process up.
+func TestCloseIsBounded(t *testing.T) {
+	n := standbyB()
+	began, gate := make(chan struct{}), make(chan struct{})
+	n.promote = func(context.Context, PromoteRequest) (Report, error) {
+		close(began)
+		<-gate
+		return Report{}, nil
+	}
+	s, err := Start(Config{Admin: "127.0.0.1:0", Public: "127.0.0.1:0"}, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newTestClient(t, s.AdminURL())
+	answered := make(chan error, 1)
+	go func() {
+		_, err := c.Promote(context.Background(), PromoteRequest{})
+		answered <- err
+	}()
+	<-began
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Close(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("Close: got %v, want that its time was over", err)
+	}
+	if err := <-answered; ExitCode(err) != ExitUnknown {
+		t.Errorf("Promote: got %v, want an unknown outcome", err)
+	}
+	close(gate)
+}
+
 func TestOperationsAreBounded(t *testing.T) {
 	n := standbyB()
 	s := startServer(t, Config{Operations: 3}, n)

@@ -43,7 +43,6 @@ func Start(cfg Config, node Node) (*Server, error) {
 		return nil, err
 	}
 	if err := s.open(); err != nil {
-		s.ops.close()
 		return nil, err
 	}
 	return s, nil
@@ -155,15 +154,15 @@ func (s *Server) AdminURL() string {
 // PublicURL returns the base URL of the public listener.
 func (s *Server) PublicURL() string { return "http://" + s.publicAddr.String() }
 
-// Close stops both listeners and waits for what runs: it ends the wait of a
-// promotion under way, which then answers what is certain, and gives the answers
-// until ctx ends to go out.
+// Close stops both listeners and waits until ctx ends for what runs: it ends the
+// context of a promotion under way, which then answers what is certain, and lets
+// the answers go out. A node that stops too ends its promotions itself: stop it
+// before, or at the same time.
 func (s *Server) Close(ctx context.Context) error {
 	var err error
 	s.once.Do(func() {
 		close(s.quit)
-		s.ops.close()
-		err = errors.Join(shutdown(ctx, s.admin), shutdown(ctx, s.public))
+		err = errors.Join(s.ops.close(ctx), shutdown(ctx, s.admin), shutdown(ctx, s.public))
 		s.wg.Wait()
 		for _, p := range s.peers {
 			p.close()
