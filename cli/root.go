@@ -62,6 +62,7 @@ func (e *Env) root() *cobra.Command {
 	root.AddCommand(
 		e.serveCommand(),
 		e.journalCommand(),
+		e.benchCommand(),
 	)
 	if e.App.Commands != nil {
 		root.AddCommand(e.App.Commands(e)...)

@@ -13,6 +13,7 @@ import (
 // Progress is how far a follower has come: one consistent value.
 type Progress struct {
 	Replayed    uint64           // commands and other records applied since the start
+	Batches     uint64           // batches with records applied since the start
 	Cursor      journal.Position // the last entry taken in
 	Seq         journal.Seq      // the last record applied
 	Time        journal.Time     // its time
@@ -148,7 +149,7 @@ func (m *Meter) took(it *journal.Item) {
 		p.at(it.Cursor)
 		switch it.Verdict {
 		case journal.Live:
-			p.Replayed += uint64(it.Batch.Count)
+			p.applied(it.Batch.Count)
 		case journal.Dead:
 			p.Dead++
 			p.DeadRecords += uint64(it.Batch.Count)
@@ -163,13 +164,21 @@ func (m *Meter) took(it *journal.Item) {
 func (m *Meter) Advance(c journal.Cursor, n int) {
 	m.change(func(p *Progress) {
 		p.at(c)
-		p.Replayed += uint64(n)
+		p.applied(n)
 		p.Heard = time.Now()
 		if p.Tail.Pos <= c.Pos {
 			p.Tail = journal.End{Pos: c.Pos, Seq: c.Seq, Epoch: c.Epoch, Time: c.Time, Bytes: p.Tail.Bytes, First: p.Tail.First, When: p.Heard}
 			p.TailKnown = true
 		}
 	})
+}
+
+// applied counts a batch of n records.
+func (p *Progress) applied(n int) {
+	p.Replayed += uint64(n)
+	if n > 0 {
+		p.Batches++
+	}
 }
 
 func (p *Progress) at(c journal.Cursor) {
