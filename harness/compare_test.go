@@ -1,0 +1,260 @@
+package harness_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+
+	"understudy.dev/harness"
+	"understudy.dev/journal"
+	"understudy.dev/journal/memjournal"
+)
+
+// recorded returns a journal with what f recorded, closed as asked.
+func recorded(t testing.TB, whole bool, f func(r harness.Recorder)) *memjournal.Journal {
+	t.Helper()
+	j := memjournal.New()
+	h := start(t, j, harness.Config{Mode: harness.Record, Async: true})
+	f(h)
+	if err := h.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if whole {
+		if err := h.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return j
+}
+
+// Every way to part from the record is a difference at its place.
+func TestDifferences(t *testing.T) {
+	original := func(r harness.Recorder) {
+		r.DeviceCmd("alloc", []byte("16"))
+		r.RNGSeed("rng", 7)
+		r.KernelCmd("saxpy", []byte("a"))
+		r.BatchSize("loader", 32)
+		r.Output("loss", []byte("0.5"))
+	}
+	tests := []struct {
+		name     string
+		strict   bool
+		program  func(r harness.Recorder)
+		number   uint64
+		path     string
+		expected string // "" is nothing
+		got      string // "" is nothing
+	}{
+		{name: "the same", program: original},
+		{name: "another payload", number: 1, expected: `device "alloc" "16" (2 bytes)`, got: `device "alloc" "17" (2 bytes)`,
+			program: func(r harness.Recorder) { r.DeviceCmd("alloc", []byte("17")) }},
+		{name: "another name", number: 1, expected: `device "alloc" "16" (2 bytes)`, got: `device "free" "16" (2 bytes)`,
+			program: func(r harness.Recorder) { r.DeviceCmd("free", []byte("16")) }},
+		{name: "another kind", number: 1, expected: `device "alloc" "16" (2 bytes)`, got: `kernel "alloc" "16" (2 bytes)`,
+			program: func(r harness.Recorder) { r.KernelCmd("alloc", []byte("16")) }},
+		{name: "another input", number: 2, path: "rng", expected: "seed 7", got: "batch size 3",
+			program: func(r harness.Recorder) { r.BatchSize("rng", 3) }},
+		{name: "another output", number: 5, expected: `output "loss" "0.5" (3 bytes)`, got: `output "loss" "0.4" (3 bytes)`,
+			program: func(r harness.Recorder) {
+				r.DeviceCmd("alloc", []byte("16"))
+				r.KernelCmd("saxpy", []byte("a"))
+				r.Output("loss", []byte("0.4"))
+			}},
+		{name: "one left out", number: 3, expected: `kernel "saxpy" "a" (1 bytes)`, got: `output "loss" "0.5" (3 bytes)`,
+			program: func(r harness.Recorder) {
+				r.DeviceCmd("alloc", []byte("16"))
+				r.Output("loss", []byte("0.5"))
+			}},
+		{name: "ended early", number: 2, path: "rng", expected: "seed 7",
+			program: func(r harness.Recorder) {
+				r.DeviceCmd("alloc", []byte("16"))
+				r.BatchSize("loader", 0)
+			}},
+		{name: "did nothing", number: 1, expected: `device "alloc" "16" (2 bytes)`, program: func(harness.Recorder) {}},
+		{name: "did more", number: 6, got: `device "free" 00 (1 bytes)`,
+			program: func(r harness.Recorder) {
+				original(r)
+				r.DeviceCmd("free", []byte{0})
+			}},
+		{name: "did more on a new path", number: 6, path: "new", got: "seed 1",
+			program: func(r harness.Recorder) {
+				original(r)
+				r.RNGSeed("new", 1)
+			}},
+		{name: "paths in another order", program: func(r harness.Recorder) {
+			r.BatchSize("loader", 1)
+			r.RNGSeed("rng", 1)
+			r.DeviceCmd("alloc", []byte("16"))
+			r.KernelCmd("saxpy", []byte("a"))
+			r.Output("loss", []byte("0.5"))
+		}},
+		{name: "the same, strictly", strict: true, program: original},
+		{name: "paths in another order, strictly", strict: true, number: 1, expected: `device "alloc" "16" (2 bytes)`, got: "batch size 1",
+			program: func(r harness.Recorder) { r.BatchSize("loader", 1) }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			h := start(t, recorded(t, true, original), harness.Config{Mode: harness.Replay, Strict: tt.strict})
+			tt.program(h)
+			err := h.Close()
+			if tt.number == 0 {
+				if err != nil {
+					t.Errorf("Close = %v, want no difference", err)
+				}
+				return
+			}
+			var d *harness.Difference
+			if !errors.As(err, &d) {
+				t.Fatalf("Close = %v, want a difference", err)
+			}
+			if d.Number != tt.number || d.Path != tt.path || what(d.Expected) != tt.expected || what(d.Got) != tt.got {
+				t.Errorf("difference at %d on %q: expected %s, got %s; want at %d on %q: %s, %s",
+					d.Number, d.Path, what(d.Expected), what(d.Got), tt.number, tt.path, tt.expected, tt.got)
+			}
+			if r := d.Report(); !strings.Contains(r, fmt.Sprint("record ", tt.number)) || !strings.Contains(r, tt.got) {
+				t.Errorf("report %q does not name number and call", r)
+			}
+		})
+	}
+}
+
+func what(e *harness.Entry) string {
+	if e == nil {
+		return ""
+	}
+	return e.What()
+}
+
+// The first difference stops the comparison: every later call returns it, also on
+// paths that agree.
+func TestFirstDifferenceStops(t *testing.T) {
+	j := recorded(t, true, func(r harness.Recorder) {
+		for i := range 30 {
+			r.DeviceCmd("step", fmt.Append(nil, i))
+		}
+		r.RNGSeed("rng", 3)
+	})
+	h := start(t, j, harness.Config{Mode: harness.Replay})
+	for i := range 20 {
+		if err := h.DeviceCmd("step", fmt.Append(nil, i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := h.DeviceCmd("other", nil)
+	var d *harness.Difference
+	if !errors.As(first, &d) || d.Number != 21 || len(d.Before) != harness.LastTen {
+		t.Fatalf("difference = %+v, want one at 21 with %d before it", d, harness.LastTen)
+	}
+	checkDense(t, d.Before, 11)
+	for name, call := range map[string]func() error{
+		"the right command": func() error { return h.DeviceCmd("step", []byte("20")) },
+		"another path":      func() error { _, err := h.RNGSeed("rng", 0); return err },
+		"Finish":            func() error { return h.Finish(t.Context()) },
+	} {
+		if err := call(); err != first {
+			t.Errorf("%s after the difference = %v, want the same difference", name, err)
+		}
+	}
+}
+
+// A program that ended early is told how much it left undone.
+func TestMissingIsCounted(t *testing.T) {
+	j := recorded(t, true, func(r harness.Recorder) { program(r, 50, 1, 0) })
+	h := start(t, j, harness.Config{Mode: harness.Replay})
+	program(h, 10, 1, 0)
+	var d *harness.Difference
+	if err := h.Close(); !errors.As(err, &d) || d.Number != 10*perStep+1 || d.Missing != 40*perStep {
+		t.Errorf("Close = %v, want %d missing from record %d on", err, 40*perStep, 10*perStep+1)
+	}
+}
+
+// Goroutines that interleave differently are no difference path by path, and are
+// one in strict order; a planted one is found whatever the interleaving is.
+func TestInterleavings(t *testing.T) {
+	const actors, steps = 8, 60
+	run := func(h *harness.Harness, seed uint64, planted bool) []error {
+		errs := make([]error, actors)
+		var all sync.WaitGroup
+		turns := rand.New(rand.NewPCG(seed, 0)).Perm(actors)
+		for _, i := range turns {
+			all.Go(func() {
+				a := h.Actor(fmt.Sprint("actor", i))
+				changed := 0
+				if planted && i == 3 {
+					changed = 17
+				}
+				errs[i] = program(a, steps, seed, changed)
+			})
+		}
+		all.Wait()
+		return errs
+	}
+	j := memjournal.New()
+	h := start(t, j, harness.Config{Mode: harness.Record})
+	for i, err := range run(h, 1, false) {
+		if err != nil {
+			t.Fatalf("actor %d: %v", i, err)
+		}
+	}
+	h.Close()
+	for seed := range uint64(5) {
+		h := start(t, j, harness.Config{Mode: harness.Replay})
+		for i, err := range run(h, 2+seed, false) {
+			if err != nil {
+				t.Errorf("seed %d, actor %d: %v", seed, i, err)
+			}
+		}
+		if err := h.Close(); err != nil {
+			t.Errorf("seed %d: Close = %v", seed, err)
+		}
+		h = start(t, j, harness.Config{Mode: harness.Replay})
+		run(h, 2+seed, true)
+		var d *harness.Difference
+		if err := h.Close(); !errors.As(err, &d) || d.Path != "actor3" || d.Got == nil || d.Got.Name != "sgemm" {
+			t.Errorf("seed %d: planted difference = %v, want sgemm on actor3", seed, err)
+		}
+	}
+}
+
+// The part of the numbers that is compared ends without a claim about the rest.
+func TestPart(t *testing.T) {
+	j := recorded(t, true, func(r harness.Recorder) {
+		for i := range 10 {
+			r.DeviceCmd("step", fmt.Append(nil, i))
+		}
+	})
+	h := start(t, j, harness.Config{Mode: harness.Replay, Part: harness.Range{From: 4, To: 6}})
+	for i := 3; i < 6; i++ {
+		if err := h.DeviceCmd("step", fmt.Append(nil, i)); err != nil {
+			t.Errorf("record %d: %v", i+1, err)
+		}
+	}
+	if err := h.DeviceCmd("step", []byte("6")); !errors.Is(err, harness.ErrPastEnd) {
+		t.Errorf("past the part = %v, want ErrPastEnd", err)
+	}
+	if err := h.Close(); err != nil {
+		t.Errorf("Close = %v", err)
+	}
+}
+
+// Damage met in replay stops it with the number, for every path.
+func TestReplayMeetsDamage(t *testing.T) {
+	j := recorded(t, true, func(r harness.Recorder) { r.DeviceCmd("one", nil) })
+	appendRaw(t, j, &journal.Record{Kind: journal.KindSeed, Request: 2, Name: "rng"})
+	h := start(t, j, harness.Config{Mode: harness.Replay})
+	if err := h.DeviceCmd("one", nil); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		var bad *harness.RecordError
+		if _, err := h.RNGSeed("rng", 0); !errors.As(err, &bad) || bad.Number != 2 {
+			t.Errorf("RNGSeed = %v, want an undecodable record 2", err)
+		}
+	}
+	if err := h.Close(); err == nil {
+		t.Error("Close after damage = nil")
+	}
+}
