@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"runtime"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,7 +21,8 @@ type operated struct {
 	build         admin.Build
 	journal       journal.Journal
 	started       time.Time
-	counts        *counts
+	metrics       *admin.Metrics
+	checks        atomic.Pointer[[]admin.Check] // of a while ago
 	admin         atomic.Pointer[string]
 	node          atomic.Pointer[node.Node]
 }
@@ -54,20 +54,23 @@ func (o *operated) Snapshot() admin.Snapshot {
 	}
 	n := o.node.Load()
 	if n == nil {
-		return admin.Snapshot{Group: o.group, Node: row, LoopSeen: now}
+		return admin.Snapshot{Group: o.group, Node: row}
 	}
 	v := n.Overview()
 	row.Admin = *o.admin.Load()
 	o.fillRow(&row, &v, now)
 	s := admin.Snapshot{
 		Group: o.group, Epoch: v.Progress.Epoch, Node: row,
-		Journal: o.journalStatus(&v.Progress), LoopSeen: now, Counters: o.counts.snapshot(&v),
+		Journal: o.journalStatus(&v.Progress), BusySince: v.BusySince, Counters: countersOf(&v),
+	}
+	if checks := o.checks.Load(); checks != nil && v.State == node.Following {
+		s.Checks = *checks
+		s.Node.RefusedBy = admin.Refused(*checks, admin.AcceptableIDs())
+		promotable := len(s.Node.RefusedBy) == 0
+		s.Node.Promotable = &promotable
 	}
 	if v.TenureAt != 0 {
 		s.EpochStartedAt = v.TenureAt.UTC()
-	}
-	if !v.BusySince.IsZero() {
-		s.LoopSeen = v.BusySince
 	}
 	return s
 }
@@ -101,8 +104,32 @@ func (o *operated) fillRow(row *admin.NodeStatus, v *node.Overview, now time.Tim
 		agrees := v.State != node.Diverged
 		row.Checkpoint = &admin.Checkpoint{Seq: v.Agreed, Agrees: &agrees}
 	}
-	promotable := v.State == node.Following && p.TailKnown && p.TailErr == nil
+	promotable := false // a standby's checks say more
 	row.Promotable = &promotable
+	if v.State == node.Following {
+		row.Promotable = nil
+	}
+}
+
+// checkEvery is how often a node runs the checks of a promotion on its own, to
+// show whether it can be promoted.
+const checkEvery = 2 * time.Second
+
+// keepChecking runs the checks until ctx ends.
+func (o *operated) keepChecking(ctx context.Context, n *node.Node) {
+	tick := time.NewTicker(checkEvery)
+	defer tick.Stop()
+	for {
+		cctx, cancel := context.WithTimeout(ctx, checkEvery)
+		checks := checksOf(n.Checks(cctx))
+		cancel()
+		o.checks.Store(&checks)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // lagOf leaves out what is not known.
@@ -266,43 +293,30 @@ func (o *operated) resolve(ctx context.Context, n *node.Node, e *node.PromoteErr
 	}
 }
 
-// counts gathers what a node did, for the metrics. It is the node's Observer.
-type counts struct {
-	metrics *admin.Metrics
-	mu      sync.Mutex
-	records map[string]uint64
-	bytes   uint64
-}
-
-// maxTypes bounds how many types are counted apart; the rest is "other".
-const maxTypes = 63
+// observer tells the metrics what a node does.
+type observer struct{ metrics *admin.Metrics }
 
 // Appended implements node.Observer.
-func (c *counts) Appended(records, _ int, took time.Duration, err error) {
+func (c observer) Appended(records, _ int, took time.Duration, err error) {
 	c.metrics.ObserveBatch(records)
 	outcome := map[journal.Outcome]string{journal.Done: "done", journal.NotDone: "not_done", journal.Unknown: "unknown"}
 	c.metrics.ObserveJournal("append", outcome[journal.OutcomeOf(err)], took)
 }
 
 // Applied implements node.Observer.
-func (c *counts) Applied(records []journal.Record, _ []machine.Outcome, took time.Duration, live bool) {
+func (c observer) Applied(records []journal.Record, _ []machine.Outcome, took time.Duration, live bool) {
 	phase := "catchup"
 	if live {
 		phase = "live"
 	}
 	c.metrics.ObserveApply(phase, took)
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	for i := 0; i < len(records); {
-		name, n := recordType(&records[i]), uint64(0)
+		name, n, size := recordType(&records[i]), 0, 0
 		for ; i < len(records) && recordType(&records[i]) == name; i++ {
 			n++
-			c.bytes += uint64(len(records[i].Data))
+			size += len(records[i].Data)
 		}
-		if _, known := c.records[name]; !known && len(c.records) >= maxTypes {
-			name = "other"
-		}
-		c.records[name] += n
+		c.metrics.CountApplied(name, n, size)
 	}
 }
 
@@ -315,7 +329,7 @@ func recordType(r *journal.Record) string {
 }
 
 // Answered implements node.Observer.
-func (c *counts) Answered(r *node.Request, res *node.Result, took time.Duration) {
+func (c observer) Answered(r *node.Request, res *node.Result, took time.Duration) {
 	name := r.Name
 	if r.Kind != journal.KindCommand {
 		name = r.Kind.String()
@@ -342,15 +356,10 @@ func (c *counts) Answered(r *node.Request, res *node.Result, took time.Duration)
 	}
 }
 
-func (c *counts) snapshot(v *node.Overview) admin.Counters {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// countersOf counts what a node's overview tells.
+func countersOf(v *node.Overview) admin.Counters {
 	out := admin.Counters{
-		AppliedRecords: make(map[string]uint64, len(c.records)), AppliedBytes: c.bytes,
 		HashEqual: v.Compared, HashSkipped: v.Blind, DeadRecords: v.Progress.DeadRecords, Reconnects: v.Reconnects,
-	}
-	for k, n := range c.records {
-		out.AppliedRecords[k] = n
 	}
 	switch {
 	case v.State == node.Diverged:

@@ -103,7 +103,7 @@ func (e *Env) serve(ctx context.Context, f serveFlags) error {
 	metrics := admin.NewMetrics(build, commands)
 	o := &operated{
 		group: e.Global.Group, client: f.advertise, build: build, journal: j, started: e.Now(),
-		counts: &counts{metrics: metrics, records: make(map[string]uint64)},
+		metrics: metrics,
 	}
 	cfg, err := e.adminConfig(f, build)
 	if err != nil {
@@ -121,12 +121,16 @@ func (e *Env) serve(ctx context.Context, f serveFlags) error {
 	}()
 	n, err := node.New(node.Config{
 		Name: f.node, Journal: j, Machine: e.App.Machine, Start: f.start(), Logger: log, MaxDrain: f.maxDrain,
-		Client: f.advertise, Admin: srv.AdminURL(), Probe: e.probe, Observer: o.counts,
+		Client: f.advertise, Admin: srv.AdminURL(), Probe: e.probe, Observer: observer{metrics},
 	})
 	if err != nil {
 		return err
 	}
 	o.attach(n, srv.AdminURL())
+	checking, stopChecking := context.WithCancel(ctx)
+	checked := make(chan struct{})
+	go func() { defer close(checked); o.keepChecking(checking, n) }()
+	defer func() { stopChecking(); <-checked }()
 	if err := e.announce(ready{"ready", f.node, n.Owner(), srv.AdminURL(), srv.PublicURL(), f.advertise}); err != nil {
 		return err
 	}

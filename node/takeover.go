@@ -57,7 +57,7 @@ type takeover struct {
 	p      *promotion
 	ctx    context.Context
 	report Report
-	clock  time.Time // when the present phase began
+	clock  time.Time        // when the present phase began
 	pos    journal.Position // of the fence
 
 	replayed uint64 // before it began
