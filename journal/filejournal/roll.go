@@ -160,15 +160,22 @@ func zeroFile(fsys FS, dir string, size int64) (File, string, error) {
 	return f, tmp, nil
 }
 
-// fillZero writes size zeros and syncs.
+// fillBytes is how much fillZero writes between two syncs. The sync of an append
+// waits for what the disk was given before, so that must stay small.
+const fillBytes = 1 << 20
+
+// fillZero writes size zeros and makes them durable.
 func fillZero(f File, off, size int64) error {
-	zero := make([]byte, min(size, 1<<20))
+	zero := make([]byte, min(size, fillBytes))
 	for end := off + size; off < end; off += int64(len(zero)) {
 		if _, err := f.WriteAt(zero[:min(int64(len(zero)), end-off)], off); err != nil {
 			return err
 		}
+		if err := f.Datasync(); err != nil {
+			return err
+		}
 	}
-	return f.Sync()
+	return nil
 }
 
 // A helper does in the background what appends should not wait for: it prepares

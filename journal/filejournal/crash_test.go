@@ -1,0 +1,336 @@
+package filejournal_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+	"testing"
+
+	"understudy.dev/internal/crashfs"
+	"understudy.dev/journal"
+	"understudy.dev/journal/filejournal"
+	"understudy.dev/journal/journaltest"
+)
+
+// A story is a life of a journal: it is made, fenced, appended to over several
+// segments, trimmed, fenced by another handle, appended to and closed. It ends
+// at the first write whose outcome is unknown.
+type story struct {
+	disk  *crashfs.FS
+	track journal.Tracker
+	acked []journal.Entry // in order
+	tried []byte          // the write whose outcome is unknown
+	trim  journal.Position
+	owner string
+}
+
+// tiny segments hold one block of entries.
+const tiny = 8 << 10
+
+var tinyConfig = filejournal.Config{SegmentBytes: tiny, Foreground: true}
+
+func (s *story) open() (*filejournal.Journal, error) {
+	cfg := tinyConfig
+	cfg.FS = s.disk
+	return filejournal.Open("j", cfg)
+}
+
+func (s *story) run(ctx context.Context) error {
+	a, err := s.open()
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	if err := s.fence(ctx, a, 1, "a"); err != nil {
+		return err
+	}
+	for i := range 9 {
+		if err := s.append(ctx, a, 700+200*i); err != nil {
+			return err
+		}
+	}
+	s.trim = s.acked[5].Pos
+	if err := a.Trim(ctx, s.trim); err != nil {
+		return err
+	}
+	b, err := s.open()
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	if err := s.fence(ctx, b, 2, "b"); err != nil {
+		return err
+	}
+	if _, err := a.Append(ctx, 1, s.track.Cursor.Pos, s.batch(1, "a", 100)); !errors.Is(err, journal.ErrFenced) {
+		return fmt.Errorf("append of the fenced writer: %w", err)
+	}
+	for i := range 7 {
+		if err := s.append(ctx, b, 100+900*i); err != nil {
+			return err
+		}
+	}
+	s.trim = s.track.Cursor.Pos
+	return b.Trim(ctx, s.trim)
+}
+
+func (s *story) fence(ctx context.Context, j journal.Journal, epoch journal.Epoch, owner string) error {
+	s.owner = owner
+	pos, err := j.Fence(ctx, epoch, owner)
+	return s.note(pos, journal.AppendFence(nil, epoch, owner), err)
+}
+
+func (s *story) append(ctx context.Context, j journal.Journal, sizeBytes int) error {
+	c := s.track.Cursor
+	batch := s.batch(c.Epoch, s.owner, sizeBytes)
+	pos, err := j.Append(ctx, c.Epoch, c.Pos, batch)
+	return s.note(pos, batch, err)
+}
+
+func (s *story) batch(epoch journal.Epoch, owner string, sizeBytes int) []byte {
+	c := s.track.Cursor
+	c.Epoch, c.Owner = epoch, owner
+	return journaltest.Batch(c, journaltest.Records(1, sizeBytes)...)
+}
+
+func (s *story) note(pos journal.Position, data []byte, err error) error {
+	if journal.OutcomeOf(err) == journal.Unknown {
+		s.tried = data
+	}
+	if err != nil {
+		return err
+	}
+	e := journal.Entry{Pos: pos, Data: data}
+	s.acked = append(s.acked, e)
+	var b journal.Batch
+	_, _, err = s.track.Take(e, &b)
+	return err
+}
+
+// check opens what is left on a disk and holds it against the story: all that
+// was acknowledged and not trimmed is there in order, and after it at most the
+// write that was under way. Then it appends and reads again.
+func (s *story) check(ctx context.Context, disk *crashfs.FS) error {
+	after := &story{disk: disk}
+	j, err := after.open()
+	if err != nil {
+		return fmt.Errorf("open: %w", err)
+	}
+	defer j.Close()
+	end, err := j.End(ctx)
+	if err != nil {
+		return err
+	}
+	if end.First > s.trim {
+		return fmt.Errorf("trimmed through %d, asked for %d", end.First, s.trim)
+	}
+	got, err := drain(ctx, j, end.First)
+	if err != nil {
+		return err
+	}
+	want := s.acked
+	for len(want) > 0 && want[0].Pos <= end.First {
+		want = want[1:]
+	}
+	if len(got) == len(want)+1 && s.tried != nil {
+		last := got[len(want)]
+		if !bytes.Equal(last.Data, s.tried) {
+			return fmt.Errorf("the entry at %d was neither acknowledged nor tried", last.Pos)
+		}
+		want = append(want[:len(want):len(want)], last)
+	}
+	if err := same(got, want); err != nil {
+		return err
+	}
+	return s.goOn(ctx, j, got)
+}
+
+// goOn opens the next epoch, appends, and reads all of it with the chain.
+func (s *story) goOn(ctx context.Context, j *filejournal.Journal, entries []journal.Entry) error {
+	n := &story{owner: "c"}
+	start, err := j.Locate(ctx, journal.Target{Seq: 1})
+	if err != nil {
+		return fmt.Errorf("locate the start: %w", err)
+	}
+	n.track.Cursor = start
+	var b journal.Batch
+	for _, e := range entries {
+		if _, _, err := n.track.Take(e, &b); err != nil {
+			return fmt.Errorf("take in what was found: %w", err)
+		}
+	}
+	if err := n.fence(ctx, j, n.track.Cursor.Epoch+1, "c"); err != nil {
+		return fmt.Errorf("fence: %w", err)
+	}
+	for i := range 3 {
+		if err := n.append(ctx, j, 10+2000*i); err != nil {
+			return fmt.Errorf("append: %w", err)
+		}
+	}
+	got, err := drain(ctx, j, start.Pos)
+	if err != nil {
+		return err
+	}
+	return same(got, append(entries, n.acked...))
+}
+
+// drain reads what lies after a position, up to the first heartbeat.
+func drain(ctx context.Context, j journal.Journal, after journal.Position) ([]journal.Entry, error) {
+	var all []journal.Entry
+	for e, err := range j.Follow(ctx, after) {
+		if err != nil || len(e.Data) == 0 {
+			return all, err
+		}
+		all = append(all, e)
+	}
+	return all, ctx.Err()
+}
+
+func same(got, want []journal.Entry) error {
+	for i := range min(len(got), len(want)) {
+		if got[i].Pos != want[i].Pos || !bytes.Equal(got[i].Data, want[i].Data) {
+			return fmt.Errorf("entry %d is at %d with %d bytes, want %d with %d", i, got[i].Pos, len(got[i].Data), want[i].Pos, len(want[i].Data))
+		}
+	}
+	if len(got) != len(want) {
+		return fmt.Errorf("%d entries, want %d", len(got), len(want))
+	}
+	return nil
+}
+
+// calls returns the system calls of a story in which nothing goes wrong.
+func calls(t *testing.T) []string {
+	t.Helper()
+	s := &story{disk: crashfs.New()}
+	if err := s.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return s.disk.Calls()
+}
+
+// The machine stops, or the process is killed, before each system call of
+// append, rotation, trim, fence and close. Nothing acknowledged is lost.
+func TestCrashAtEachSystemCall(t *testing.T) {
+	all := calls(t)
+	for n := range all {
+		s := &story{disk: crashfs.New()}
+		s.disk.StopAt(n + 1)
+		if err := s.run(t.Context()); err == nil && n < len(all)-8 {
+			t.Fatalf("call %d (%s): the story went on after the machine had stopped", n+1, all[n])
+		}
+		for _, kind := range crashfs.Kinds {
+			for seed := range seeds(kind) {
+				if err := s.check(t.Context(), s.disk.Crash(kind, seed)); err != nil {
+					t.Errorf("stopped at call %d of %d (%s), %v with seed %d, %d acknowledged: %v", n+1, len(all), all[n], kind, seed, len(s.acked), err)
+				}
+			}
+		}
+	}
+}
+
+// seeds returns how many disks of a kind are worth looking at.
+func seeds(kind crashfs.Kind) uint64 {
+	if kind == crashfs.Mix || kind == crashfs.Torn {
+		return 4
+	}
+	return 1
+}
+
+// Each system call fails in turn, in several ways. The handle is dead after it,
+// or said that nothing was written; then what was acknowledged is there, whether
+// the process is started again or the machine.
+func TestFailAtEachSystemCall(t *testing.T) {
+	faults := map[string]crashfs.Fault{
+		"error":             {Err: syscall.EIO},
+		"error after all":   {Err: syscall.EIO, Late: true},
+		"short write":       {Err: syscall.EIO, Short: 30},
+		"full":              {Err: syscall.ENOSPC},
+		"full, short write": {Err: syscall.ENOSPC, Short: 30},
+	}
+	all := calls(t)
+	for name, fault := range faults {
+		t.Run(name, func(t *testing.T) {
+			for n := range all {
+				s := &story{disk: crashfs.New()}
+				s.disk.FailAt(n+1, fault)
+				err := s.run(t.Context())
+				for _, kind := range crashfs.Kinds {
+					if err := s.check(t.Context(), s.disk.Crash(kind, uint64(n))); err != nil {
+						t.Errorf("failed at call %d of %d (%s), %v, %d acknowledged: %v", n+1, len(all), all[n], kind, len(s.acked), err)
+					}
+				}
+				if errors.Is(err, journal.ErrFull) && fault.Err != syscall.ENOSPC {
+					t.Errorf("failed at call %d of %d (%s): %v", n+1, len(all), all[n], err)
+				}
+			}
+		})
+	}
+}
+
+// After the first failed write or sync a handle writes no more, and another one
+// does (RULES 4).
+func TestFirstFailureIsFinal(t *testing.T) {
+	for _, op := range []string{"write", "datasync"} {
+		for _, late := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, late %v", op, late), func(t *testing.T) {
+				s := &story{disk: crashfs.New()}
+				j, err := s.open()
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer j.Close()
+				if err := errors.Join(s.fence(t.Context(), j, 1, "a"), s.append(t.Context(), j, 100)); err != nil {
+					t.Fatal(err)
+				}
+				n := map[string]int{"write": 3, "datasync": 4}[op] // lock, mark, entry, sync
+				s.disk.FailAt(n, crashfs.Fault{Err: syscall.EIO, Late: late})
+				err = s.append(t.Context(), j, 100)
+				if !errors.Is(err, journal.ErrBroken) || !errors.Is(err, syscall.EIO) {
+					t.Fatalf("append with a failed %s: %v, want %v with its cause", op, err, journal.ErrBroken)
+				}
+				for range 3 {
+					if _, err := j.Append(t.Context(), 1, s.track.Cursor.Pos, s.batch(1, "a", 10)); !errors.Is(err, journal.ErrBroken) {
+						t.Errorf("append after that: %v, want %v", err, journal.ErrBroken)
+					}
+					if _, err := j.Fence(t.Context(), 2, "a"); !errors.Is(err, journal.ErrBroken) {
+						t.Errorf("fence after that: %v, want %v", err, journal.ErrBroken)
+					}
+				}
+				if err := s.check(t.Context(), s.disk); err != nil {
+					t.Errorf("another handle: %v", err)
+				}
+			})
+		}
+	}
+}
+
+// A full disk that took nothing leaves the handle alive.
+func TestFullDisk(t *testing.T) {
+	s := &story{disk: crashfs.New()}
+	j, err := s.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	if err := s.fence(t.Context(), j, 1, "a"); err != nil {
+		t.Fatal(err)
+	}
+	for n := 1; n <= 12; n++ {
+		s.disk.FailAt(n, crashfs.Fault{Err: syscall.ENOSPC})
+		pos := s.track.Cursor.Pos
+		_, err := j.Append(t.Context(), 1, pos, s.batch(1, "a", 3900)) // needs a new segment
+		if errors.Is(err, journal.ErrBroken) {
+			return // the header, the anchor or the sync: something was written
+		}
+		if err != nil && !errors.Is(err, journal.ErrFull) && !errors.Is(err, syscall.ENOSPC) {
+			t.Fatalf("full at call %d: %v, want %v", n, err, journal.ErrFull)
+		}
+		if err == nil {
+			t.Fatalf("full at call %d: stored", n)
+		}
+		if got, err := drain(t.Context(), j, pos); err != nil || len(got) != 0 {
+			t.Fatalf("full at call %d: %d entries, %v", n, len(got), err)
+		}
+	}
+}
