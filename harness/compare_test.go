@@ -13,19 +13,14 @@ import (
 	"understudy.dev/journal/memjournal"
 )
 
-// recorded returns a journal with what f recorded, closed as asked.
-func recorded(t testing.TB, whole bool, f func(r harness.Recorder)) *memjournal.Journal {
+// recorded returns a journal with the closed run that f recorded.
+func recorded(t testing.TB, f func(r harness.Recorder)) *memjournal.Journal {
 	t.Helper()
 	j := memjournal.New()
 	h := start(t, j, harness.Config{Mode: harness.Record, Async: true})
 	f(h)
-	if err := h.Flush(t.Context()); err != nil {
+	if err := h.Close(); err != nil {
 		t.Fatal(err)
-	}
-	if whole {
-		if err := h.Close(); err != nil {
-			t.Fatal(err)
-		}
 	}
 	return j
 }
@@ -97,7 +92,7 @@ func TestDifferences(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			h := start(t, recorded(t, true, original), harness.Config{Mode: harness.Replay, Strict: tt.strict})
+			h := start(t, recorded(t, original), harness.Config{Mode: harness.Replay, Strict: tt.strict})
 			tt.program(h)
 			err := h.Close()
 			if tt.number == 0 {
@@ -131,7 +126,7 @@ func what(e *harness.Entry) string {
 // The first difference stops the comparison: every later call returns it, also on
 // paths that agree.
 func TestFirstDifferenceStops(t *testing.T) {
-	j := recorded(t, true, func(r harness.Recorder) {
+	j := recorded(t, func(r harness.Recorder) {
 		for i := range 30 {
 			r.DeviceCmd("step", fmt.Append(nil, i))
 		}
@@ -162,7 +157,7 @@ func TestFirstDifferenceStops(t *testing.T) {
 
 // A program that ended early is told how much it left undone.
 func TestMissingIsCounted(t *testing.T) {
-	j := recorded(t, true, func(r harness.Recorder) { program(r, 50, 1, 0) })
+	j := recorded(t, func(r harness.Recorder) { program(r, 50, 1, 0) })
 	h := start(t, j, harness.Config{Mode: harness.Replay})
 	program(h, 10, 1, 0)
 	var d *harness.Difference
@@ -221,7 +216,7 @@ func TestInterleavings(t *testing.T) {
 
 // The part of the numbers that is compared ends without a claim about the rest.
 func TestPart(t *testing.T) {
-	j := recorded(t, true, func(r harness.Recorder) {
+	j := recorded(t, func(r harness.Recorder) {
 		for i := range 10 {
 			r.DeviceCmd("step", fmt.Append(nil, i))
 		}
@@ -242,7 +237,7 @@ func TestPart(t *testing.T) {
 
 // Damage met in replay stops it with the number, for every path.
 func TestReplayMeetsDamage(t *testing.T) {
-	j := recorded(t, true, func(r harness.Recorder) { r.DeviceCmd("one", nil) })
+	j := recorded(t, func(r harness.Recorder) { r.DeviceCmd("one", nil) })
 	appendRaw(t, j, &journal.Record{Kind: journal.KindSeed, Request: 2, Name: "rng"})
 	h := start(t, j, harness.Config{Mode: harness.Replay})
 	if err := h.DeviceCmd("one", nil); err != nil {

@@ -86,11 +86,13 @@ func JournalURL(base, id string) (string, error) {
 		if strings.HasSuffix(place, ".udj") {
 			return "", fmt.Errorf("harness: journal %q is exported and read-only", base)
 		}
-		dir := strings.TrimRight(place, "/")
-		if dir == "" && !strings.HasPrefix(place, "/") {
+		if strings.Trim(place, "/") == "" && place != "/" && place != "///" {
 			return "", fmt.Errorf("harness: journal %q: no directory", base)
 		}
-		return rejoin(scheme, dir+"/"+name, query), nil
+		if !strings.HasSuffix(place, "/") {
+			place += "/"
+		}
+		return rejoin(scheme, place+name, query), nil
 	case "nats", "tls", "nats+context":
 		_, stream, ok := strings.Cut(strings.TrimPrefix(place, "//"), "/")
 		if !ok || stream == "" {

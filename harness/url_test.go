@@ -1,0 +1,66 @@
+package harness_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"understudy.dev/harness"
+)
+
+func TestJournalURL(t *testing.T) {
+	tests := []struct {
+		base, id string
+		want     string // "" is an error
+	}{
+		{"mem:", "run", "mem:run"},
+		{"file:///var/runs", "run-1", "file:///var/runs/run-1"},
+		{"file:///var/runs/", "a/b.c", "file:///var/runs/a_2Fb_2Ec"},
+		{"file:runs", "x", "file:runs/x"},
+		{"file:///", "x", "file:///x"},
+		{"embedded:///dir?stream=S", "x", "embedded:///dir/x?stream=S"},
+		{"nats://h1:4222,h2:4222/RUNS", "a_b", "nats://h1:4222,h2:4222/RUNS_a_5Fb"},
+		{"nats://u:p@h/RUNS?replicas=3", "x", "nats://u:p@h/RUNS_x?replicas=3"},
+		{"tls://h/RUNS", "x", "tls://h/RUNS_x"},
+		{"nats+context://prod/RUNS", "x", "nats+context://prod/RUNS_x"},
+		{"postgres://u@h/db?sslmode=off&journal=runs", "x", "postgres://u@h/db?sslmode=off&journal=runs.x"},
+		{"sqlite:///path.db", "x:y", "sqlite:///path.db?journal=x_3Ay"},
+		{"sqlite:///path.db?journal=", "x", "sqlite:///path.db?journal=x"},
+		{"redis://h/0?journal=runs&x=1", "x@y", "redis://h/0?journal=runs.x_40y&x=1"},
+		{"file:///runs.udj", "x", ""},
+		{"file:", "x", ""},
+		{"nats://h", "x", ""},
+		{"nats://h/", "x", ""},
+		{"ftp://h/x", "x", ""},
+		{"/var/runs", "x", ""},
+		{"mem:", "", ""},
+		{"mem:", "../x", ""},
+		{"mem:", "a b", ""},
+		{"mem:", "ä", ""},
+		{"mem:", strings.Repeat("x", harness.MaxID+1), ""},
+	}
+	for _, tt := range tests {
+		got, err := harness.JournalURL(tt.base, tt.id)
+		if got != tt.want || (err == nil) != (tt.want != "") {
+			t.Errorf("JournalURL(%q, %q) = %q, %v; want %q", tt.base, tt.id, got, err, tt.want)
+		}
+	}
+}
+
+// Different ids have different journals, in names that every backend takes.
+func TestIDsStayApart(t *testing.T) {
+	seen := make(map[string]string)
+	for _, id := range []string{"a", "A", "a_", "a.", "a/", "a:", "a@", "a-", "a_2E", "a.2E", "a_5F2E", "a.b", "a/b", "a_b", "a5Fb"} {
+		got, err := harness.JournalURL("nats://h/S", id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if other, ok := seen[got]; ok {
+			t.Errorf("%q and %q share %s", id, other, got)
+		}
+		seen[got] = id
+	}
+	if err := harness.CheckID("/x"); !errors.Is(err, harness.ErrID) {
+		t.Errorf("CheckID(/x) = %v, want ErrID", err)
+	}
+}
