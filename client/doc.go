@@ -50,7 +50,10 @@
 // goes on sending it, since the session takes no later one without it, so after
 // Unknown it may still be carried out. In a session without order it is not sent
 // again. A command that a node refuses after it got a number ends the session:
-// what came after it was not carried out and goes, in order, into a new one.
+// what came after it was not carried out and goes, in order, into a new one. If
+// a copy of the refused command was in doubt (nodes disagree about what they
+// know), those after it that were in doubt too are Unknown; of these alone one
+// may still be carried out after a command of the new session.
 //
 // # What this package does not do
 //

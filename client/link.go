@@ -213,8 +213,6 @@ func (l *link) overLocked() error {
 	switch p := l.c.p; {
 	case l.left != nil:
 		return l.left
-	case l.away && p.inflight == 0:
-		return errAway
 	case p.inflight > 0 && l.heard.Sub(l.moved) > l.c.cfg.StallAfter:
 		return errStalled
 	}
@@ -257,7 +255,7 @@ func (l *link) frameLocked(kind byte, payload []byte) error {
 			return fmt.Errorf("%w: %s", errAway, g.words)
 		}
 		l.c.hint = g.primary
-		l.away = true
+		l.away = true // outstanding results still come, then the end
 		return nil
 	}
 	return fmt.Errorf("%w: frame of type %d", errProtocol, kind)

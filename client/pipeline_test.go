@@ -24,9 +24,11 @@ type wire struct {
 	down  []result       // on the way back
 	stray []node.Request // read by the node, on a connection that is gone
 	alive bool
+
+	strict bool // this node refuses commands called nonsense; others may carry them out
 }
 
-func (w *wire) send() {
+func (w *wire) send(t *testing.T) {
 	if w.p.wantsSession() && w.rng.IntN(2) == 0 {
 		name := ""
 		if w.p.ordered {
@@ -43,6 +45,9 @@ func (w *wire) send() {
 		w.up = append(w.up, node.Request{
 			Kind: journal.KindCommand, Name: r.name, Client: w.p.session, Number: r.number, Low: w.p.low, Data: append([]byte(nil), r.data...),
 		})
+		if r.number-w.p.low >= w.p.window || w.p.inflight >= w.p.window {
+			t.Fatalf("number %d sent with %d under way, lowest %d, window %d", r.number, w.p.inflight, w.p.low, w.p.window)
+		}
 		w.p.markSent(r)
 	}
 }
@@ -55,7 +60,7 @@ func (w *wire) arrive(well int) {
 	r := w.up[0]
 	w.up = w.up[1:]
 	switch {
-	case r.Name == "nonsense":
+	case w.strict && r.Name == "nonsense":
 		w.answer(r, node.Result{Status: node.Refused})
 	case w.rng.IntN(100) < well:
 		w.answer(r, node.Result{Outcome: w.g.apply(&r)})
@@ -93,17 +98,32 @@ func (w *wire) receive(t *testing.T) {
 // cut loses the connection. Some of what the node had read is still to be taken.
 func (w *wire) cut() {
 	read := w.rng.IntN(len(w.up) + 1)
-	w.stray = append(w.stray, w.up[:read]...)
+	for _, r := range w.up[:read] {
+		if !w.strict || r.Name != "nonsense" {
+			w.stray = append(w.stray, r)
+		}
+	}
 	w.up, w.down, w.alive = nil, nil, false
 	w.p.detach()
+}
+
+// otherNode may make another node the primary. Then what the old one had read is
+// in the journal before the new one answers, or never.
+func (w *wire) otherNode() {
+	if w.rng.IntN(2) == 0 {
+		return
+	}
+	for n := w.rng.IntN(len(w.stray) + 1); n > 0; n-- {
+		w.takeStray()
+	}
+	w.stray = nil
+	w.strict = !w.strict
 }
 
 // takeStray lets the node take the oldest copy of lost connections.
 func (w *wire) takeStray() {
 	if len(w.stray) > 0 {
-		if r := w.stray[0]; r.Name != "nonsense" {
-			w.g.apply(&r)
-		}
+		w.g.apply(&w.stray[0])
 		w.stray = w.stray[1:]
 	}
 }
@@ -161,9 +181,10 @@ func playPipeline(t *testing.T, seed uint64, inOrder bool) {
 		case op < 40:
 			if !w.alive {
 				w.alive = true
+				w.otherNode()
 				w.p.attach(uint32(1+rng.IntN(20)), 1<<20)
 			}
-			w.send()
+			w.send(t)
 		case op < 60:
 			w.arrive(map[bool]int{false: 90, true: 100}[calm])
 		case op < 80:
@@ -190,6 +211,7 @@ func playPipeline(t *testing.T, seed uint64, inOrder bool) {
 	for len(w.stray) > 0 {
 		w.takeStray()
 	}
+	l.lateUnknown = refusals // nodes that disagree: see the package comment
 	verdicts := l.check(t, g.log, inOrder)
 	if !cancels && !refusals && !expiry && verdicts[Done] != commands {
 		t.Errorf("verdicts = %v, want all done", verdicts)
@@ -259,6 +281,22 @@ func TestWhatIsSentAgain(t *testing.T) {
 				t.Errorf("sent after the hold = %v, want %v", got, tt.after)
 			}
 		})
+	}
+}
+
+// A second result for the same copy is not in the protocol.
+func TestResultThatWasNotAsked(t *testing.T) {
+	p, _ := sentPipeline(true, 2)
+	for _, r := range []result{{number: 2, status: node.NotDone}, {number: 1}} {
+		if ev := p.result(&r); ev == stray {
+			t.Errorf("first result of %d is stray", r.number)
+		}
+		if ev := p.result(&r); ev != stray {
+			t.Errorf("second result of %d = event %d, want stray", r.number, ev)
+		}
+	}
+	if ev := p.result(&result{number: 3}); ev != stray {
+		t.Errorf("result of a number that was never given = event %d, want stray", ev)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -212,8 +213,10 @@ func TestSlowReaderDelaysNobody(t *testing.T) {
 			t.Fatalf("Submit beside a slow client = %v", err)
 		}
 		select {
-		case <-sent:
-			dropped = true
+		case err := <-sent:
+			if dropped = true; errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Error("the slow client was never dropped")
+			}
 		default:
 		}
 	}
@@ -243,8 +246,15 @@ func TestDeadClientIsDropped(t *testing.T) {
 	if err != nil || kind != framePing {
 		t.Errorf("silent client got frame %d, %v, want a ping", kind, err)
 	}
-	if kind, _, err := c.receive(); err == nil {
-		t.Errorf("dead client got frame %d, want the end", kind)
+	kind, _, err = c.receive()
+	if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("dead client got frame %d, %v, want the end", kind, err)
+	}
+	for err == nil || errors.Is(err, io.EOF) {
+		_, err = c.nc.Write(appendPing(nil, framePong, 0)) // until the server's socket is closed, not only its half
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the server did not close its socket")
 	}
 }
 
