@@ -41,8 +41,8 @@ type Config struct {
 	// AckTimeout bounds one request. Default DefaultAckTimeout.
 	AckTimeout time.Duration
 
-	// OnClose, if not nil, is called once, after the handle was closed or if Open
-	// fails after connecting: to stop a server that lives for this handle.
+	// OnClose, if not nil, is called once: when the handle was closed, or before
+	// Open returns an error. It can stop a server that lives for this handle.
 	OnClose func()
 }
 

@@ -14,6 +14,7 @@ import (
 type tailCache struct {
 	mu      sync.Mutex
 	end     journal.End
+	newest  newest // what end was computed from
 	created time.Time
 	begin   streamState // what First was computed from
 	decoder journal.Decoder
@@ -45,7 +46,7 @@ func (j *Journal) end(ctx context.Context) (journal.End, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.created.Equal(state.created) {
-		t.created, t.end, t.begin = state.created, journal.End{}, streamState{}
+		t.created, t.end, t.newest, t.begin = state.created, journal.End{}, newest{}, streamState{}
 	}
 	if state.last != t.end.Pos {
 		if err := j.sampleTail(ctx, state.last); err != nil {
@@ -69,43 +70,51 @@ func (j *Journal) sampleTail(ctx context.Context, end journal.Position) error {
 	if last.data.pos != 0 && last.end < end {
 		end = last.end // a replica that lags: a sample that agrees with itself
 	}
-	next := journal.End{Pos: end, Epoch: last.fence.Epoch, First: t.end.First}
-	next.Seq, next.Time, err = j.newestRecord(ctx, last)
+	n, err := j.newestRecord(ctx, last)
 	if err != nil {
 		return err
 	}
-	t.end = next
+	t.newest = n
+	t.end = journal.End{Pos: end, Epoch: last.fence.Epoch, Seq: n.seq, Time: n.time, First: t.end.First}
 	return nil
+}
+
+// newest is where the records end.
+type newest struct {
+	seq  journal.Seq      // last of the newest batch that looked live
+	time journal.Time     // of the newest record
+	pos  journal.Position // of the batch that holds it; 0 if there is none
 }
 
 // newestRecord goes back over dead batches to the newest that looked live, and
 // over empty ones to the newest record, or to where the last sample was.
-func (j *Journal) newestRecord(ctx context.Context, last lasts) (seq journal.Seq, at journal.Time, err error) {
+func (j *Journal) newestRecord(ctx context.Context, last lasts) (n newest, err error) {
 	t := &j.tail
 	var b journal.Batch
 	for m := last.data; m.pos > 0; {
 		if err := t.decoder.Batch(m.data, &b); err != nil {
-			return 0, 0, &journal.CorruptError{Source: j.cfg.Stream, Pos: m.pos, Offset: -1, Err: err}
+			return n, &journal.CorruptError{Source: j.cfg.Stream, Pos: m.pos, Offset: -1, Err: err}
 		}
 		dead := m.pos > last.fence.pos && b.Epoch < last.fence.Epoch
-		if !dead && seq == 0 {
-			seq = b.Last()
+		if !dead && n.seq == 0 {
+			n.seq = b.Last()
 		}
 		switch {
 		case !dead && b.Count > 0:
-			return seq, b.End, nil
-		case seq != 0 && seq == t.end.Seq:
-			return seq, t.end.Time, nil
+			n.time, n.pos = b.End, m.pos
+			return n, nil
+		case n.seq != 0 && n.seq == t.newest.seq:
+			return t.newest, nil
 		case m.pos == 1:
-			return seq, 0, nil
+			return n, nil
 		}
 		before, err := j.lastOf(ctx, m.pos-1, j.subjects.data)
 		if err != nil {
-			return 0, 0, err
+			return n, err
 		}
 		m = before.data
 	}
-	return seq, 0, nil
+	return n, nil
 }
 
 // sampleFirst finds where following can begin. Trimming leaves fences behind, so

@@ -48,6 +48,14 @@ type Journal struct {
 // Config.Create it creates a missing stream. It waits, within ctx, for a cluster
 // that has no leader yet; a server that cannot be reached is an error at once.
 func Open(ctx context.Context, cfg Config) (*Journal, error) {
+	j, err := open(ctx, cfg)
+	if err != nil && cfg.OnClose != nil {
+		cfg.OnClose()
+	}
+	return j, err
+}
+
+func open(ctx context.Context, cfg Config) (*Journal, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("open stream %q: %w", cfg.Stream, err)
 	}
@@ -64,8 +72,9 @@ func Open(ctx context.Context, cfg Config) (*Journal, error) {
 	j := &Journal{cfg: cfg, nc: nc, js: js, subjects: subjectsOf(cfg.Stream)}
 	j.life, j.close = context.WithCancel(context.Background())
 	if err := j.prepare(ctx); err != nil {
+		err = fmt.Errorf("open stream %s on %s: %w", cfg.Stream, j.place(), err)
 		j.disconnect()
-		return nil, fmt.Errorf("open stream %s on %s: %w", cfg.Stream, j.place(), err)
+		return nil, err
 	}
 	return j, nil
 }
@@ -103,6 +112,9 @@ func (j *Journal) Close() error {
 	j.once.Do(func() {
 		j.close()
 		j.disconnect()
+		if j.cfg.OnClose != nil {
+			j.cfg.OnClose()
+		}
 	})
 	return nil
 }
@@ -110,9 +122,6 @@ func (j *Journal) Close() error {
 func (j *Journal) disconnect() {
 	if j.cfg.Conn == nil {
 		j.nc.Close()
-	}
-	if j.cfg.OnClose != nil {
-		j.cfg.OnClose()
 	}
 }
 

@@ -186,8 +186,10 @@ func settings(got jetstream.StreamConfig, cfg Config) []setting {
 		{got.Mirror == nil, "it mirrors another stream", ""},
 		{len(got.Sources) == 0, "it sources other streams, whose messages come without a fence", ""},
 		{got.SubjectTransform == nil, "it transforms subjects", "--no-transform"},
-		{rp != nil && rp.Source == s.all && rp.Destination == s.live && !rp.HeadersOnly, "it does not republish " + s.all + " to " + s.live + " with bodies, where followers listen",
-			"--republish-source='" + s.all + "' --republish-destination='" + s.live + "'"},
+		{
+			rp != nil && rp.Source == s.all && rp.Destination == s.live && !rp.HeadersOnly, "it does not republish " + s.all + " to " + s.live + " with bodies, where followers listen",
+			"--republish-source='" + s.all + "' --republish-destination='" + s.live + "'",
+		},
 		{got.AllowDirect, "direct get is off, which followers read the past by", "--allow-direct"},
 		{got.DenyDelete, "deleting single messages is allowed", "--deny-delete"},
 		{!got.AllowRollup, "roll-ups are allowed: one message could purge all before it", "--no-allow-rollup"},
