@@ -129,6 +129,13 @@ type (
 	Locator interface {
 		Locate(ctx context.Context, target Target) (Cursor, error)
 	}
+	// An Importer can store an entry of another journal as it is, whatever it is,
+	// as the entry after prev: dead batches and void fences too, which Append and
+	// Fence refuse. It is for copies, into a journal that nobody leads. Its
+	// outcomes are those of Append.
+	Importer interface {
+		Import(ctx context.Context, prev Position, entry []byte) (Position, error)
+	}
 	// A Describer declares what its acknowledgement survives and what it can do.
 	Describer interface {
 		Describe() Capabilities

@@ -81,6 +81,10 @@ func (s *store) fence(epoch journal.Epoch, owner string) (journal.Position, erro
 func (s *store) put(data []byte) journal.Position {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.putLocked(data)
+}
+
+func (s *store) putLocked(data []byte) journal.Position {
 	pos := s.addLocked(data)
 	open := s.openAt(pos)
 	var b journal.Batch
