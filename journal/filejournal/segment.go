@@ -20,17 +20,9 @@ import (
 //	  12    2  format version, 1
 //	  14    2  generation of the right to write, see package comment
 //	  16   16  id of the journal
-//	  32    8  position where the segment starts
-//	  40    8  size of the file in bytes
-//	  48    8  cursor at the start: Seq
-//	  56    8  time
-//	  64   32  chain
-//	  96    8  epoch
-//	 104    8  position of the fence that opened it
-//	 112    8  position of the entry before the last one
-//	 120   32  chain up to there
-//	 152    1  length of the owner
-//	 153    n  owner; zero up to 511
+//	  32    8  size of the file in bytes
+//	  40  368  cursor before the first entry; its position is where the segment starts
+//	           zero up to 511
 //	 512   16  mark: position, CRC32C of id and position, zero
 //	1024   16  second mark; they are written in turn
 //	           zero up to 4095
@@ -64,18 +56,8 @@ func (h *header) encode() []byte {
 	le.PutUint16(b[12:], segmentVersion)
 	le.PutUint16(b[14:], h.generation)
 	copy(b[16:], h.id[:])
-	c := &h.cursor
-	le.PutUint64(b[32:], uint64(c.Pos))
-	le.PutUint64(b[40:], uint64(h.size))
-	le.PutUint64(b[48:], uint64(c.Seq))
-	le.PutUint64(b[56:], uint64(c.Time))
-	copy(b[64:], c.Chain[:])
-	le.PutUint64(b[96:], uint64(c.Epoch))
-	le.PutUint64(b[104:], uint64(c.Fence))
-	le.PutUint64(b[112:], uint64(c.Prev))
-	copy(b[120:], c.Before[:])
-	b[152] = byte(len(c.Owner))
-	copy(b[153:headerSum], c.Owner)
+	le.PutUint64(b[32:], uint64(h.size))
+	putCursor(b[40:], &h.cursor)
 	le.PutUint32(b[8:], h.id.sum(b[12:headerSum]))
 	return b
 }
@@ -95,13 +77,8 @@ func decodeHeader(b []byte) (h header, err error) {
 		return h, fmt.Errorf("%w: segment format %d, this version reads %d", journal.ErrVersion, v, segmentVersion)
 	}
 	h.generation = le.Uint16(b[14:])
-	h.size = int64(le.Uint64(b[40:]))
-	owner := b[153 : 153+int(b[152])]
-	h.cursor = journal.Cursor{
-		Pos: journal.Position(le.Uint64(b[32:])), Seq: journal.Seq(le.Uint64(b[48:])), Time: journal.Time(le.Uint64(b[56:])),
-		Chain: journal.Hash(b[64:96]), Epoch: journal.Epoch(le.Uint64(b[96:])), Owner: string(owner),
-		Fence: journal.Position(le.Uint64(b[104:])), Prev: journal.Position(le.Uint64(b[112:])), Before: journal.Hash(b[120:152]),
-	}
+	h.size = int64(le.Uint64(b[32:]))
+	h.cursor = getCursor(b[40:])
 	return h, nil
 }
 
@@ -181,7 +158,7 @@ func readHeader(f File, path string, of id, pos journal.Position) (*segment, err
 	case h.id != of:
 		return nil, damaged(16, fmt.Errorf("segment of journal %x in journal %x: %w", h.id, of, journal.ErrForeign))
 	case h.cursor.Pos != pos:
-		return nil, damaged(32, fmt.Errorf("segment that starts at %d under another name: %w", h.cursor.Pos, journal.ErrForeign))
+		return nil, damaged(40, fmt.Errorf("segment that starts at %d under another name: %w", h.cursor.Pos, journal.ErrForeign))
 	}
 	size, err := f.Size()
 	if err != nil {
