@@ -4,10 +4,17 @@
 package main
 
 import (
+	"github.com/spf13/cobra"
+
 	"understudy.dev/cli"
 	"understudy.dev/engines/exchange"
 )
 
 func main() {
-	cli.Main(cli.App{Name: "understudy", Machine: exchange.Definition()})
+	cli.Main(cli.App{Name: "understudy", Machine: exchange.Definition(), Commands: commands})
+}
+
+// commands are those that only this binary has.
+func commands(e *cli.Env) []*cobra.Command {
+	return []*cobra.Command{demoCommand(e)}
 }
