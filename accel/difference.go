@@ -117,7 +117,10 @@ func givenDifference(want, got *Command) *Difference {
 		}
 	}
 	for i := range got.Inputs {
-		if want.Inputs[i].Digest != got.Inputs[i].Digest || want.Inputs[i].Bytes != got.Inputs[i].Bytes {
+		if want.Inputs[i].Bytes != got.Inputs[i].Bytes {
+			return at(argumentName("input", got, got.Inputs[i].Arg)+", bytes", want.Inputs[i].Bytes, got.Inputs[i].Bytes)
+		}
+		if want.Inputs[i].Digest != got.Inputs[i].Digest {
 			return contentDifference("input", &want.Inputs[i], &got.Inputs[i], got, Tolerance{})
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"understudy.dev/accel/trace"
 	"understudy.dev/harness"
 	"understudy.dev/journal"
+	"understudy.dev/journal/memjournal"
 )
 
 // tape is a harness that keeps records.
@@ -37,21 +38,29 @@ func (h *tape) add(kind journal.Kind, name string, payload []byte) error {
 	return nil
 }
 
-// replay imports a trace and gives its records to a model.
+// replay imports a trace into a journal and plays that to a model.
 func replay(t *testing.T, r io.Reader) (trace.Report, error) {
 	t.Helper()
-	var h tape
-	n, err := trace.Import(trace.Read(r), &h)
-	if err != nil || n != len(h) {
-		t.Fatalf("Import = %d, %v; %d records", n, err, len(h))
+	j := memjournal.New()
+	defer j.Close()
+	h, err := harness.New(t.Context(), j, harness.Config{Mode: harness.Record, Async: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := trace.Import(trace.Read(r), h)
+	if err = errors.Join(err, h.Close()); err != nil {
+		t.Fatalf("Import = %d, %v", n, err)
 	}
 	m := trace.NewModel()
-	for i := range h {
-		if err := m.Apply(t.Context(), &h[i]); err != nil {
-			return m.Report(), err
-		}
+	p, err := harness.NewPlayer(j, m, harness.ReplayOptions{})
+	if err != nil {
+		t.Fatal(err)
 	}
-	return m.Report(), nil
+	err = p.Run(t.Context())
+	if got := m.Report().Commands; err == nil && got != n {
+		t.Errorf("%d commands imported, %d replayed", n, got)
+	}
+	return m.Report(), err
 }
 
 func TestModelReportsMidJob(t *testing.T) {
