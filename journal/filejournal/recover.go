@@ -173,25 +173,35 @@ func missing(dir string, start journal.Position) error {
 // header of next states, must end there.
 func (s *segment) reaches(dir string, next *segment) error {
 	at := next.cursor.Prev
-	if at < s.start() {
-		return missing(dir, at)
-	}
-	frame := make([]byte, frameBytes)
-	if s.room(at) >= frameBytes {
+	if at >= s.start() && s.room(at) >= frameBytes {
+		frame := make([]byte, frameBytes)
 		if err := s.read(frame, at); err != nil {
 			return err
 		}
+		if size, ok := s.id.frame(frame, at); ok && at+frameBytes+journal.Position(size) == next.start() {
+			return nil
+		}
 	}
-	size, ok := s.id.frame(frame, at)
-	switch {
-	case !ok && s.room(at) < frameBytes:
-		return missing(dir, at)
-	case !ok:
-		return s.damaged(at, next.cursor.Seq, fmt.Errorf("no frame: %w", journal.ErrChecksum))
-	case at+frameBytes+journal.Position(size) != next.start():
-		return missing(dir, at+frameBytes+journal.Position(size))
+
+	// Is something missing behind s, or is s damaged? Reading it tells.
+	x := &examined{last: s}
+	bad := x.scan(0, false)
+	end := x.tail.cursor.Pos
+	if !errors.Is(bad, ErrDamaged) {
+		return bad
 	}
-	return nil
+	_, found, err := s.frameAfter(end)
+	if err != nil {
+		return err
+	}
+	left, err := inspect(s, end)
+	if err != nil {
+		return err
+	}
+	if found || end == at && left.tornBytes > 0 {
+		return bad
+	}
+	return missing(dir, end)
 }
 
 func (s *segment) damaged(at journal.Position, seq journal.Seq, err error) error {

@@ -1,0 +1,370 @@
+package filejournal_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"understudy.dev/internal/crashfs"
+	"understudy.dev/journal"
+	"understudy.dev/journal/filejournal"
+	"understudy.dev/journal/journaltest"
+)
+
+// A verdict is what Open says about a journal: an error and what it matches, or
+// what was cut.
+type verdict string
+
+const (
+	fine    verdict = "nothing found"
+	cut     verdict = "the last entry is cut and set aside"
+	damaged verdict = "damaged"
+	lost    verdict = "lost"
+	missing verdict = "missing file"
+	foreign verdict = "foreign file"
+	newer   verdict = "newer format"
+)
+
+// judge opens the journal on a disk.
+func judge(disk *crashfs.FS, cfg filejournal.Config) (verdict, *journal.CorruptError, error) {
+	cfg.FS = disk
+	j, err := filejournal.Open("j", cfg)
+	if err != nil {
+		var c *journal.CorruptError
+		errors.As(err, &c)
+		for v, sentinel := range map[verdict]error{
+			damaged: filejournal.ErrDamaged, lost: journal.ErrLost, missing: filejournal.ErrMissing,
+			foreign: journal.ErrForeign, newer: journal.ErrVersion,
+		} {
+			if errors.Is(err, sentinel) {
+				return v, c, err
+			}
+		}
+		return "", c, err
+	}
+	defer j.Close()
+	if j.Recovered().CutBytes > 0 {
+		return cut, nil, nil
+	}
+	return fine, nil, nil
+}
+
+// damagedJournal is a journal of 80 entries whose disk can be damaged.
+type damagedJournal struct {
+	entries []journal.Entry // all; each starts where the one before ends
+	disks   map[string]*crashfs.FS
+	path    string
+	size    int64
+	header  int64
+}
+
+const checked = 64 // entries at the end whose every byte is changed
+
+func newDamagedJournal(t *testing.T) *damagedJournal {
+	t.Helper()
+	disk := crashfs.New()
+	j, err := filejournal.Open("j", filejournal.Config{FS: disk, SegmentBytes: 20 << 10, Foreground: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := journaltest.NewPen("a")
+	if err := p.Fence(t.Context(), j, 1); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 79 {
+		if err := p.Append(t.Context(), j, journaltest.Records(1, i%30)...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := &damagedJournal{entries: p.Entries(), path: filepath.Join("j", fmt.Sprintf("%020d.udj", 0)), size: 20 << 10, header: 4096}
+	d.disks = map[string]*crashfs.FS{"killed": disk.Crash(crashfs.Kill, 0), "power lost": disk.Crash(crashfs.None, 0)}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d.disks["closed, then power lost"] = disk.Crash(crashfs.None, 0)
+	return d
+}
+
+// start returns where in the file entry i starts.
+func (d *damagedJournal) start(i int) int64 { return d.header + int64(d.entries[i-1].Pos) }
+
+// Every byte of the last 64 entries is damaged in every way, after each end that
+// a writer can come to. What was acknowledged is never silently gone (RULES 5
+// and 6). After a power loss the mark proves all but the last acknowledged entry.
+func TestEachByteDamaged(t *testing.T) {
+	d := newDamagedJournal(t)
+	ways := map[string]func(b []byte, at int64) []byte{
+		"truncated": func(b []byte, at int64) []byte { return b[:at] },
+		"zero from": func(b []byte, at int64) []byte { clear(b[at:]); return b },
+		"zero byte": func(b []byte, at int64) []byte { b[at] = 0; return b },
+		"flip bit":  func(b []byte, at int64) []byte { b[at] ^= 1 << (at % 8); return b },
+	}
+	step := int64(1)
+	if testing.Short() {
+		step = 13
+	}
+	for ended, disk := range d.disks {
+		t.Run(ended, func(t *testing.T) {
+			t.Parallel()
+			for i := len(d.entries) - checked; i < len(d.entries); i++ {
+				for at := d.start(i); at < d.header+int64(d.entries[i].Pos); at += step {
+					for way, change := range ways {
+						d.check(t, disk, ended, way, change, i, at)
+					}
+				}
+			}
+		})
+	}
+}
+
+func (d *damagedJournal) check(t *testing.T, from *crashfs.FS, ended, way string, change func([]byte, int64) []byte, i int, at int64) {
+	disk := from.Crash(crashfs.Kill, 0)
+	same := false
+	if err := disk.Corrupt(d.path, func(b []byte) []byte {
+		old := bytes.Clone(b)
+		b = change(b, at)
+		same = bytes.Equal(b, old)
+		for way == "zero from" && !same && bytes.Equal(old[:d.header+int64(d.entries[i].Pos)], b[:d.header+int64(d.entries[i].Pos)]) {
+			i++ // the rest of the entry was zero anyway: the next one is the first to change
+		}
+		return b
+	}); err != nil {
+		t.Error(err)
+		return
+	}
+	want := damaged
+	last := i == len(d.entries)-1 && ended == "power lost"
+	atStart := way == "zero from" && at <= d.start(i)
+	switch {
+	case same:
+		want = fine
+	case way == "truncated":
+	case last && atStart:
+		want = fine // RULES 6: nothing can be known about it
+	case last:
+		want = cut
+	case atStart:
+		want = lost
+	}
+	got, place, err := judge(disk, filejournal.Config{ReadOnly: at%2 == 0})
+	if got != want {
+		t.Errorf("entry %d, byte %d, %s: %q (%v), want %q", i, at-d.start(i), way, got, err, want)
+		return
+	}
+	if err == nil {
+		return
+	}
+	offset := d.start(i)
+	if way == "truncated" {
+		offset = at
+	}
+	if place == nil || place.Source != d.path || place.Offset != offset || way != "truncated" && place.Seq != journal.Seq(i-1) {
+		t.Errorf("entry %d, byte %d, %s: place %+v, want offset %d of %s after seq %d", i, at-d.start(i), way, place, offset, d.path, i-1)
+	}
+}
+
+// What is cut is set aside, whole, and cut once.
+func TestCutIsSetAside(t *testing.T) {
+	d := newDamagedJournal(t)
+	disk := d.disks["power lost"]
+	last := len(d.entries) - 1
+	var torn []byte
+	if err := disk.Corrupt(d.path, func(b []byte) []byte {
+		b[d.start(last)+40] ^= 1
+		torn = bytes.Clone(b[d.start(last) : d.header+int64(d.entries[last].Pos)])
+		return b
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, readOnly := range []bool{true, false, false} {
+		j, err := filejournal.Open("j", filejournal.Config{FS: disk, ReadOnly: readOnly})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := j.Recovered()
+		got, err := drain(t.Context(), j, 0)
+		if err = errors.Join(err, same(got, d.entries[:last]), j.Close()); err != nil {
+			t.Fatal(err)
+		}
+		names, err := disk.List("j")
+		if err != nil {
+			t.Fatal(err)
+		}
+		aside := 0
+		for _, name := range names {
+			if strings.HasPrefix(name, "cut-") {
+				aside++
+			}
+		}
+		switch {
+		case readOnly:
+			if r.CutBytes != int64(len(torn)) || r.CutFile != "" || aside != 0 {
+				t.Errorf("read-only: %+v, %d files set aside", r, aside)
+			}
+		case r.CutFile != "":
+			if r.CutSource != d.path || r.CutOffset != d.start(last) || aside != 1 {
+				t.Errorf("%+v, %d files set aside", r, aside)
+			}
+			if got := content(t, disk, r.CutFile); !bytes.Equal(got, torn) {
+				t.Errorf("set aside %d bytes that differ from the %d that were cut", len(got), len(torn))
+			}
+		case aside != 1 || r.CutBytes != 0:
+			t.Errorf("opened again: %+v, %d files set aside", r, aside)
+		}
+	}
+}
+
+func content(t *testing.T, disk *crashfs.FS, name string) []byte {
+	t.Helper()
+	f, err := disk.Open(filepath.Join("j", name), os.O_RDONLY)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, size)
+	if _, err := f.ReadAt(b, 0); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// Five kinds of trouble have five names, with the file they are in.
+func TestVerdicts(t *testing.T) {
+	base := crashfs.New()
+	s := &story{disk: base}
+	j, err := s.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.fence(t.Context(), j, 1, "a"); err != nil {
+		t.Fatal(err)
+	}
+	for range 12 {
+		if err := s.append(t.Context(), j, 1200); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	names, err := base.List("j")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var segments []string
+	for _, name := range names {
+		if strings.HasSuffix(name, ".udj") {
+			segments = append(segments, name)
+		}
+	}
+	if len(segments) < 4 {
+		t.Fatalf("%d segments, want at least 4", len(segments))
+	}
+	other := crashfs.New()
+	if err := (&story{disk: other}).run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	newest := segments[len(segments)-1]
+	remove := func(name string) func(*crashfs.FS) error {
+		return func(d *crashfs.FS) error { return d.Remove(filepath.Join("j", name)) }
+	}
+	change := func(name string, f func([]byte) []byte) func(*crashfs.FS) error {
+		return func(d *crashfs.FS) error { return d.Corrupt(filepath.Join("j", name), f) }
+	}
+	tests := []struct {
+		name string
+		do   func(*crashfs.FS) error
+		want verdict
+		file string
+	}{
+		{"untouched", func(*crashfs.FS) error { return nil }, fine, ""},
+		{"first segment removed", remove(segments[0]), missing, segments[0]},
+		{"middle segment removed", remove(segments[1]), missing, segments[1]},
+		{"newest segment removed", remove(newest), missing, newest},
+		{"all segments removed", func(d *crashfs.FS) error {
+			for _, name := range segments {
+				if err := remove(name)(d); err != nil {
+					return err
+				}
+			}
+			return nil
+		}, missing, segments[0]},
+		{"state removed", remove("journal.state"), missing, "journal.state"},
+		{"a file that is no segment", change(newest, func(b []byte) []byte { copy(b, "#!/bin/sh\n"); return b }), foreign, newest},
+		{"a short file that is no segment", change(newest, func([]byte) []byte { return []byte("hello") }), foreign, newest},
+		{"an empty file", change(newest, func([]byte) []byte { return nil }), foreign, newest},
+		{"a segment under another's name", change(segments[1], func([]byte) []byte { return content(t, base, segments[2]) }), foreign, segments[1]},
+		{"a segment of another journal", change(segments[0], func([]byte) []byte { return content(t, other, segmentsOf(t, other)[0]) }), foreign, segments[0]},
+		{"a segment of a later version", change(newest, func(b []byte) []byte { return reseal(b, 12, 2) }), newer, newest},
+		{"a state of a later version", change("journal.state", func(b []byte) []byte { return laterState(b) }), newer, "journal.state"},
+		{"a header with a flipped bit", change(newest, func(b []byte) []byte { b[99] ^= 4; return b }), damaged, newest},
+		{"a sealed segment cut short", change(segments[1], func(b []byte) []byte { return b[:5000] }), damaged, segments[1]},
+		{"both anchors damaged", change("journal.state", func(b []byte) []byte { b[4096+50] ^= 1; b[4608+50] ^= 1; return b }), damaged, "journal.state"},
+		{"one anchor damaged", change("journal.state", func(b []byte) []byte { b[4096+50] ^= 1; return b }), fine, ""},
+		{"the mapped block is garbage", change("journal.state", func(b []byte) []byte {
+			for i := range 4096 {
+				b[i] = 0xa5
+			}
+			return b
+		}), fine, ""},
+	}
+	for _, tt := range tests {
+		for _, kind := range []crashfs.Kind{crashfs.Kill, crashfs.None} {
+			for _, readOnly := range []bool{true, false} {
+				t.Run(fmt.Sprintf("%s, %v, read-only %v", tt.name, kind, readOnly), func(t *testing.T) {
+					disk := base.Crash(kind, 0)
+					if err := tt.do(disk); err != nil {
+						t.Fatal(err)
+					}
+					got, place, err := judge(disk, filejournal.Config{ReadOnly: readOnly})
+					if got != tt.want {
+						t.Fatalf("%q (%v), want %q", got, err, tt.want)
+					}
+					if tt.file != "" && (place == nil || filepath.Base(place.Source) != tt.file) {
+						t.Errorf("place %+v, want file %s", place, tt.file)
+					}
+				})
+			}
+		}
+	}
+}
+
+func segmentsOf(t *testing.T, disk *crashfs.FS) (segments []string) {
+	t.Helper()
+	names, err := disk.List("j")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if strings.HasSuffix(name, ".udj") {
+			segments = append(segments, name)
+		}
+	}
+	return segments
+}
+
+// reseal sets a byte of a segment header and its checksum to match.
+func reseal(b []byte, at int, v byte) []byte {
+	b[at] = v
+	binary.LittleEndian.PutUint32(b[8:], crc32c(append(bytes.Clone(b[16:32]), b[12:512]...)))
+	return b
+}
+
+// laterState makes both anchors those of version 2.
+func laterState(b []byte) []byte {
+	for _, at := range []int{4096, 4608} {
+		a := b[at : at+64]
+		a[12] = 2
+		binary.LittleEndian.PutUint32(a[8:], crc32c(append(make([]byte, 16), a[12:64]...)))
+	}
+	return b
+}
