@@ -1,0 +1,308 @@
+package filejournal_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"understudy.dev/internal/crashfs"
+	"understudy.dev/journal"
+	"understudy.dev/journal/filejournal"
+	"understudy.dev/journal/journaltest"
+)
+
+func count(t *testing.T, disk *crashfs.FS, prefix, suffix string) (n int) {
+	t.Helper()
+	names, err := disk.List("j")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if strings.HasPrefix(name, prefix) && strings.HasSuffix(name, suffix) {
+			n++
+		}
+	}
+	return n
+}
+
+// Segments are recycled without being cleared, and nothing old is ever read as
+// new: not live, and not after a power loss at any point.
+func TestRecycledSegments(t *testing.T) {
+	s := &story{disk: crashfs.New()}
+	j, err := s.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	if err := s.fence(t.Context(), j, 1, "a"); err != nil {
+		t.Fatal(err)
+	}
+	recycled := 0
+	for i := range 60 {
+		if i%12 == 0 { // the newest fence is always kept
+			if err := s.fence(t.Context(), j, journal.Epoch(i+2), "a"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.append(t.Context(), j, 900); err != nil {
+			t.Fatal(err)
+		}
+		if i%5 == 4 {
+			s.trim = s.track.Cursor.Pos
+			if err := j.Trim(t.Context(), s.trim); err != nil {
+				t.Fatal(err)
+			}
+			recycled += count(t, s.disk, "spare-", "")
+		}
+		for _, kind := range crashfs.Kinds {
+			if err := s.check(t.Context(), s.disk.Crash(kind, uint64(i))); err != nil {
+				t.Fatalf("append %d, %v: %v", i, kind, err)
+			}
+		}
+	}
+	if recycled == 0 {
+		t.Error("no segment was recycled")
+	}
+}
+
+// A follower of trimmed entries is told so, even in the midst of reading.
+func TestTrimUnderAFollower(t *testing.T) {
+	j := openAt(t, t.TempDir(), filejournal.Config{SegmentBytes: tiny, Foreground: true})
+	p := journaltest.NewPen("a")
+	if err := p.Fence(t.Context(), j, 1); err != nil {
+		t.Fatal(err)
+	}
+	for range 40 {
+		if err := p.Append(t.Context(), j, journaltest.Records(1, 900)...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Fence(t.Context(), j, 2); err != nil {
+		t.Fatal(err)
+	}
+	read := 0
+	for e, err := range j.Follow(t.Context(), 0) {
+		if errors.Is(err, journal.ErrTrimmed) {
+			if read == 0 || read >= 40 {
+				t.Errorf("trimmed after %d entries", read)
+			}
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := p.Entries()[read]; string(e.Data) != string(want.Data) {
+			t.Fatalf("entry %d is not what was written", read)
+		}
+		if read++; read == 3 {
+			if err := j.Trim(t.Context(), p.Cursor().Pos); err != nil {
+				t.Fatal(err)
+			}
+			for range 10 {
+				if err := p.Append(t.Context(), j, journaltest.Records(1, 900)...); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	t.Error("read over the trimmed entries")
+}
+
+// Locate finds a place before each record and each time, near it, with a cursor
+// that reading goes on from with every check, whether segments have an index or
+// not.
+func TestLocate(t *testing.T) {
+	dir := t.TempDir()
+	cfg := filejournal.Config{SegmentBytes: 512 << 10, Foreground: true}
+	j := openAt(t, dir, cfg)
+	fill(t, j)
+	last, err := j.End(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	near := func(j journal.Journal) {
+		t.Helper()
+		for seq := journal.Seq(1); seq <= last.Seq; seq += 13 {
+			c := checkLocate(t, j, journal.Target{Seq: seq})
+			if seq-c.Seq > 30 {
+				t.Errorf("located seq %d for %d: too far", c.Seq, seq)
+			}
+		}
+		for at := journal.Time(1); at <= last.Time; at += 17 {
+			checkLocate(t, j, journal.Target{Time: at})
+		}
+	}
+	near(j)
+	near(openAt(t, dir, filejournal.Config{ReadOnly: true}))
+	indexes, err := filepath.Glob(filepath.Join(dir, "*.udx"))
+	if err != nil || len(indexes) == 0 {
+		t.Fatalf("indexes: %v, %v", indexes, err)
+	}
+	for i, path := range indexes {
+		if err := os.Truncate(path, int64(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	near(j)
+}
+
+// Opening from a cursor in the middle finds the same chain as reading from the
+// start.
+func TestLocateChain(t *testing.T) {
+	j := openAt(t, t.TempDir(), filejournal.Config{SegmentBytes: 128 << 10, Foreground: true})
+	p := fill(t, j)
+	var from journal.Tracker
+	var b journal.Batch
+	cursors := map[journal.Position]journal.Cursor{0: {}}
+	for _, e := range p.Entries() {
+		if _, _, err := from.Take(e, &b); err != nil {
+			t.Fatal(err)
+		}
+		cursors[e.Pos] = from.Cursor
+	}
+	for seq := journal.Seq(1); seq <= from.Cursor.Seq; seq++ {
+		c, err := j.Locate(t.Context(), journal.Target{Seq: seq})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := cursors[c.Pos]; c != want {
+			t.Fatalf("located %+v for seq %d, want %+v", c, seq, want)
+		}
+	}
+}
+
+// A fence takes the right to write from a handle that holds it and does not let
+// go. What that handle writes late is in a file of its own: it is not read, and
+// the file is not recycled.
+func TestFenceTakesOver(t *testing.T) {
+	for _, at := range []string{"before the entry", "after the entry", "before its sync"} {
+		t.Run(at, func(t *testing.T) {
+			disk := newStalling()
+			s := &story{disk: disk.FS}
+			cfg := tinyConfig
+			cfg.Patience = time.Millisecond
+			cfg.FS = disk
+			a, err := filejournal.Open("j", cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer a.Close()
+			if err := errors.Join(s.fence(t.Context(), a, 1, "a"), s.append(t.Context(), a, 100)); err != nil {
+				t.Fatal(err)
+			}
+			pos, batch := s.track.Cursor.Pos, s.batch(1, "a", 200)
+			disk.stall(at)
+			late := make(chan error, 1)
+			go func() {
+				_, err := a.Append(t.Context(), 1, pos, batch)
+				late <- err
+			}()
+			<-disk.stalled
+
+			cfg.FS = disk.FS
+			b, err := filejournal.Open("j", cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer b.Close()
+			if err := errors.Join(s.fence(t.Context(), b, 2, "b"), s.append(t.Context(), b, 100)); err != nil {
+				t.Fatal(err)
+			}
+			close(disk.goOn)
+			if err := <-late; journal.OutcomeOf(err) != journal.Unknown {
+				t.Errorf("the late append: %v, want an unknown outcome", err)
+			}
+			if _, err := a.Append(t.Context(), 1, s.track.Cursor.Pos, s.batch(1, "a", 10)); !errors.Is(err, journal.ErrFenced) {
+				t.Errorf("another append: %v, want %v", err, journal.ErrFenced)
+			}
+			for _, j := range []journal.Journal{a, b} {
+				got, err := drain(t.Context(), j, 0)
+				if err = errors.Join(err, same(got, s.acked)); err != nil {
+					t.Error(err)
+				}
+			}
+			if err := s.fence(t.Context(), b, 3, "b"); err != nil {
+				t.Fatal(err)
+			}
+			for range 12 {
+				if err := s.append(t.Context(), b, 900); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := s.fence(t.Context(), b, 4, "b"); err != nil {
+				t.Fatal(err)
+			}
+			s.trim = pos // the segments of the first generation only
+			if err := b.Trim(t.Context(), s.acked[3].Pos); err != nil {
+				t.Fatal(err)
+			}
+			if n := count(t, disk.FS, "spare-", ""); n != 0 {
+				t.Errorf("%d segments were recycled", n)
+			}
+			for _, kind := range crashfs.Kinds {
+				s.trim = s.acked[3].Pos
+				if err := s.check(t.Context(), disk.FS.Crash(kind, 1)); err != nil {
+					t.Errorf("%v: %v", kind, err)
+				}
+			}
+		})
+	}
+}
+
+// stalling is a file system in which one handle's write or sync stalls, as in a
+// process that was stopped there.
+type stalling struct {
+	*crashfs.FS
+	at      string
+	writes  int
+	stalled chan struct{}
+	goOn    chan struct{}
+}
+
+func newStalling() *stalling {
+	return &stalling{FS: crashfs.New(), stalled: make(chan struct{}), goOn: make(chan struct{})}
+}
+
+// stall lets the next append stall.
+func (s *stalling) stall(at string) { s.at, s.writes = at, 0 }
+
+func (s *stalling) here(at string) {
+	if s.at == at {
+		s.at = ""
+		close(s.stalled)
+		<-s.goOn
+	}
+}
+
+func (s *stalling) Open(name string, flag int) (filejournal.File, error) {
+	f, err := s.FS.Open(name, flag)
+	if err != nil {
+		return nil, err
+	}
+	return &stallingFile{File: f, fs: s}, nil
+}
+
+type stallingFile struct {
+	filejournal.File
+	fs *stalling
+}
+
+func (f *stallingFile) WriteAt(p []byte, off int64) (int, error) {
+	f.fs.writes++
+	if f.fs.writes == 2 { // the mark is the first
+		f.fs.here("before the entry")
+	}
+	n, err := f.File.WriteAt(p, off)
+	if f.fs.writes == 2 {
+		f.fs.here("after the entry")
+	}
+	return n, err
+}
+
+func (f *stallingFile) Datasync() error {
+	f.fs.here("before its sync")
+	return f.File.Datasync()
+}
