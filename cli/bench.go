@@ -67,6 +67,7 @@ func (e *Env) benchCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "bench", GroupID: groupMeasure, Short: "Measure the way of a command through the whole node",
 		Example: "  " + e.App.Name + " bench append --journal embedded:/tmp/bench --submitters 512",
+		RunE:    onlyGroups,
 	}
 	var f benchFlags
 	appendCmd := &cobra.Command{

@@ -113,6 +113,9 @@ func openFile(_ context.Context, u *url.URL, o Options) (journal.Journal, error)
 	if err = errors.Join(err, check(u)); err != nil {
 		return nil, err
 	}
+	if strings.HasSuffix(p, ".udj") {
+		return filejournal.OpenArchive(p)
+	}
 	return filejournal.Open(p, filejournal.Config{ReadOnly: o.ReadOnly})
 }
 

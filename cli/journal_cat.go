@@ -1,0 +1,229 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"understudy.dev/journal"
+)
+
+// catFlags are the flags of journal cat.
+type catFlags struct {
+	spanFlags
+	kinds, names []string
+	format       string
+}
+
+// journalRecord is a record as JSON. Exactly one of Data and DataBase64 is set
+// where there is data: the first where it is valid UTF-8.
+type journalRecord struct {
+	Seq     uint64  `json:"seq"`
+	Epoch   uint64  `json:"epoch"`
+	Time    string  `json:"time"`
+	Kind    string  `json:"kind"`
+	Name    string  `json:"name"`
+	Version uint32  `json:"version"`
+	Client  uint64  `json:"client,omitempty"`
+	Request uint64  `json:"request,omitempty"`
+	Bytes   int     `json:"bytes"`
+	Data    *string `json:"data,omitempty"`
+	Base64  []byte  `json:"data_base64,omitempty"`
+}
+
+func (e *Env) journalCatCommand() *cobra.Command {
+	var f catFlags
+	c := &cobra.Command{
+		Use: "cat", Short: "Print records",
+		Long: "Prints records. --format takes %s seq, %e epoch, %T time, %k kind, %t name, %v version, %c client, %r request,\n" +
+			"%n bytes of data, %d data as quoted text, %x data in hexadecimal, %% and \\n \\t. Filters are for viewing:\n" +
+			"everything before is read and verified all the same.",
+		Example: "  " + e.App.Name + " journal cat --journal file:understudy-data --from -5 --format '%s %T %t %e %n bytes\\n'",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return e.withJournal(cmd.Context(), readOnly, func(j journal.Journal, end journal.End) error {
+				return e.journalCat(cmd.Context(), j, end, f)
+			})
+		},
+	}
+	e.addSpanFlags(c, &f.spanFlags)
+	c.Flags().StringSliceVar(&f.kinds, "kind", nil, "only records of these kinds")
+	c.Flags().StringSliceVar(&f.names, "name", nil, "only records of these names")
+	c.Flags().StringVar(&f.format, "format", `%s %T %k %t v%v %n bytes %d\n`, "how a record is printed")
+	return c
+}
+
+func (e *Env) journalGetCommand() *cobra.Command {
+	var raw bool
+	c := &cobra.Command{
+		Use: "get SEQ", Short: "Print one record", Args: cobra.ExactArgs(1),
+		Example: "  " + e.App.Name + " journal get 1 --journal file:understudy-data --json",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return e.withJournal(cmd.Context(), readOnly, func(j journal.Journal, end journal.End) error {
+				f := catFlags{spanFlags: spanFlags{from: args[0], to: args[0]}, format: `%s %T %k %t v%v epoch %e client %c request %r %n bytes\n%d\n`}
+				if raw {
+					f.format = "%D"
+				}
+				if n, err := strconv.ParseUint(args[0], 10, 64); err != nil || n == 0 || journal.Seq(n) > end.Seq {
+					return WithCode(1, fmt.Errorf("there is no record %s: the last one is %d", args[0], end.Seq))
+				}
+				return e.journalCat(cmd.Context(), j, end, f)
+			})
+		},
+	}
+	c.Flags().BoolVar(&raw, "raw", false, "print the data's bytes and nothing else")
+	return c
+}
+
+func (e *Env) journalCat(ctx context.Context, j journal.Journal, end journal.End, f catFlags) error {
+	sp, err := e.stretchOf(f.spanFlags, end)
+	if err != nil {
+		return err
+	}
+	var kinds []journal.Kind
+	for _, s := range f.kinds {
+		k, err := journal.ParseKind(s)
+		if err != nil {
+			return usagef("--kind: %v", err)
+		}
+		kinds = append(kinds, k)
+	}
+	out := bufio.NewWriter(e.Stdout)
+	defer out.Flush()
+	var records []journal.Record
+	n := uint64(0)
+	err = e.items(ctx, j, sp, end, func(it *journal.Item) (bool, error) {
+		if it.Verdict != journal.Live || it.Batch.Count == 0 || sp.from.before(it.Batch.Last(), it.Batch.End) {
+			return true, nil
+		}
+		var err error
+		if records, err = it.Batch.Records(records[:0]); err != nil {
+			return false, &journal.CorruptError{Source: journal.Describe(j).Location, Pos: it.Pos, Seq: it.Batch.First - 1, Offset: -1, Err: err}
+		}
+		for i := range records {
+			r := &records[i]
+			switch {
+			case sp.from.before(r.Seq, r.Time), len(kinds) > 0 && !slices.Contains(kinds, r.Kind), len(f.names) > 0 && !slices.Contains(f.names, r.Name):
+				continue
+			case sp.to.after(r.Seq, r.Time):
+				return false, nil
+			}
+			if err := e.printRecord(out, r, f.format); err != nil {
+				return false, err
+			}
+			if n++; n == sp.count {
+				return false, nil
+			}
+		}
+		if sp.follow {
+			return true, out.Flush()
+		}
+		return true, nil
+	})
+	return flushed(out, err)
+}
+
+// flushed returns err, or what flushing met.
+func flushed(w *bufio.Writer, err error) error {
+	if ferr := w.Flush(); err == nil && ferr != nil && !isClosedPipe(ferr) {
+		return fmt.Errorf("write: %w", ferr)
+	}
+	return err
+}
+
+// isClosedPipe reports whether whoever read the output has gone, as head does.
+func isClosedPipe(err error) bool {
+	return os.IsTimeout(err) || err == io.ErrClosedPipe
+}
+
+func (e *Env) printRecord(w io.Writer, r *journal.Record, format string) error {
+	if e.Global.JSON {
+		return json.NewEncoder(w).Encode(recordJSON(r))
+	}
+	_, err := w.Write(appendFormat(nil, format, r))
+	return err
+}
+
+func recordJSON(r *journal.Record) journalRecord {
+	out := journalRecord{
+		Seq: uint64(r.Seq), Epoch: uint64(r.Epoch), Time: r.Time.String(), Kind: r.Kind.String(), Name: r.Name, Version: r.Version,
+		Client: r.Client, Request: r.Request, Bytes: len(r.Data),
+	}
+	switch {
+	case len(r.Data) == 0:
+	case utf8.Valid(r.Data):
+		s := string(r.Data)
+		out.Data = &s
+	default:
+		out.Base64 = r.Data
+	}
+	return out
+}
+
+// appendFormat carries out a format of journal cat.
+func appendFormat(b []byte, format string, r *journal.Record) []byte {
+	for i := 0; i < len(format); i++ {
+		c := format[i]
+		if (c != '%' && c != '\\') || i+1 == len(format) {
+			b = append(b, c)
+			continue
+		}
+		i++
+		if c == '\\' {
+			b = append(b, escaped(format[i])...)
+			continue
+		}
+		b = appendVerb(b, format[i], r)
+	}
+	return b
+}
+
+func escaped(c byte) string {
+	switch c {
+	case 'n':
+		return "\n"
+	case 't':
+		return "\t"
+	}
+	return string([]byte{'\\', c})
+}
+
+func appendVerb(b []byte, verb byte, r *journal.Record) []byte {
+	switch verb {
+	case 's':
+		return strconv.AppendUint(b, uint64(r.Seq), 10)
+	case 'e':
+		return strconv.AppendUint(b, uint64(r.Epoch), 10)
+	case 'T':
+		return append(b, r.Time.String()...)
+	case 'k':
+		return append(b, r.Kind.String()...)
+	case 't':
+		return append(b, r.Name...)
+	case 'v':
+		return strconv.AppendUint(b, uint64(r.Version), 10)
+	case 'c':
+		return strconv.AppendUint(b, r.Client, 10)
+	case 'r':
+		return strconv.AppendUint(b, r.Request, 10)
+	case 'n':
+		return strconv.AppendInt(b, int64(len(r.Data)), 10)
+	case 'd':
+		return strconv.AppendQuote(b, string(r.Data))
+	case 'D':
+		return append(b, r.Data...)
+	case 'x':
+		return fmt.Appendf(b, "%x", r.Data)
+	case '%':
+		return append(b, '%')
+	}
+	return append(b, '%', verb)
+}

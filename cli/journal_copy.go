@@ -1,0 +1,144 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"understudy.dev/journal"
+	"understudy.dev/journal/journalurl"
+)
+
+// journalCopied is what copy and import print with --json.
+type journalCopied struct {
+	From    string `json:"from"`
+	To      string `json:"to"`
+	Entries uint64 `json:"entries"`
+	Already uint64 `json:"already_there"`
+	Seq     uint64 `json:"end_seq"`
+	Chain   string `json:"chain"`
+}
+
+func (e *Env) journalCopyCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "copy URL", Short: "Copy the journal to another backend, byte for byte, and prove it by the chain",
+		Long: "Copies every entry of --journal to the journal at URL, which is made if it is missing, and proves the copy by the\n" +
+			"chain. A copy that was interrupted goes on where it stopped. Nobody may lead the copy meanwhile.",
+		Example: "  " + e.App.Name + " journal copy file:copy-data --journal file:understudy-data",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return e.copyJournal(cmd.Context(), e.Global.Journal, args[0])
+		},
+	}
+}
+
+func (e *Env) journalImportCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "import FILE", Short: "Copy an exported archive into the journal, and prove it by the chain",
+		Example: "  " + e.App.Name + " journal import orders.udj --journal file:copy-data",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return e.copyJournal(cmd.Context(), "file:"+args[0], e.Global.Journal)
+		},
+	}
+}
+
+// copyJournal copies the journal at one URL to another.
+func (e *Env) copyJournal(ctx context.Context, from, to string) error {
+	src, err := journalurl.Open(ctx, from, readOnly)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	dst, err := journalurl.Open(ctx, to, journalurl.Options{Create: true})
+	if err != nil {
+		return err
+	}
+	defer dst.Close()
+	end, err := journal.SampleEnd(ctx, src)
+	if err != nil {
+		return fmt.Errorf("find the end of %s: %w", journal.Describe(src).Location, err)
+	}
+	bar := e.newProgress("copy", uint64(end.Seq))
+	c, err := journal.Copy(ctx, dst, src, func(c journal.Cursor) { bar.at(uint64(c.Seq)) })
+	bar.end()
+	if err != nil {
+		return WithHint(err, "what was copied is kept: the same command goes on from seq %d", c.Source.Seq)
+	}
+	out := journalCopied{
+		From: journal.Describe(src).Location, To: journal.Describe(dst).Location, Entries: c.Entries, Already: c.Already,
+		Seq: uint64(c.Dest.Seq), Chain: c.Dest.Chain.String(),
+	}
+	if e.Global.JSON {
+		return json.NewEncoder(e.Stdout).Encode(out)
+	}
+	fmt.Fprintf(e.Stdout, "copied    %d entries, %d were there already   %s -> %s\n", out.Entries, out.Already, out.From, out.To)
+	fmt.Fprintf(e.Stdout, "proved    records 1..%s, chain %s in both\n", thousands(out.Seq), c.Dest.Chain.Short())
+	return nil
+}
+
+// journalPruned is what prune prints with --json.
+type journalPruned struct {
+	Journal string `json:"journal"`
+	Pruned  bool   `json:"pruned"`
+	Through uint64 `json:"through_position"`
+	Before  uint64 `json:"before_seq"`
+}
+
+func (e *Env) journalPruneCommand() *cobra.Command {
+	var before string
+	var yes bool
+	c := &cobra.Command{
+		Use: "prune", Short: "Drop the oldest entries, for good",
+		Long: "Drops the entries whose records all lie before --before. The newest fence is kept. Without --yes it only says what it\n" +
+			"would drop. A standby that has not applied them cannot catch up any more.",
+		Example: "  " + e.App.Name + " journal prune --journal file:understudy-data --before -1000",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return e.withJournal(cmd.Context(), journalurl.Options{ReadOnly: !yes}, func(j journal.Journal, end journal.End) error {
+				return e.prune(cmd.Context(), j, end, before, yes)
+			})
+		},
+	}
+	c.Flags().StringVar(&before, "before", "", "`PLACE` from which everything is kept")
+	c.Flags().BoolVar(&yes, "yes", false, "really drop")
+	c.MarkFlagRequired("before") //nolint:errcheck // the flag is there
+	return c
+}
+
+func (e *Env) prune(ctx context.Context, j journal.Journal, end journal.End, before string, yes bool) error {
+	at, err := e.parsePlace(before, end)
+	if err != nil {
+		return fmt.Errorf("--before: %w", err)
+	}
+	out := journalPruned{Journal: journal.Describe(j).Location, Pruned: yes}
+	err = e.items(ctx, j, stretch{}, end, func(it *journal.Item) (bool, error) {
+		if it.Verdict == journal.Live && !at.before(it.Cursor.Seq, it.Cursor.Time) {
+			return false, nil
+		}
+		out.Through, out.Before = uint64(it.Pos), uint64(it.Cursor.Seq)+1
+		return true, nil
+	})
+	if err != nil {
+		return err
+	}
+	if yes && out.Through > 0 {
+		if err := journal.Trim(ctx, j, journal.Position(out.Through)); err != nil {
+			return err
+		}
+	}
+	if e.Global.JSON {
+		return json.NewEncoder(e.Stdout).Encode(out)
+	}
+	word := "would drop"
+	if yes {
+		word = "dropped"
+	}
+	fmt.Fprintf(e.Stdout, "%s records before seq %d, through position %d of %s\n", word, out.Before, out.Through, out.Journal)
+	if !yes {
+		return WithHint(WithCode(1, fmt.Errorf("nothing changed")), "add --yes to drop them")
+	}
+	return nil
+}

@@ -1,0 +1,53 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"understudy.dev/journal"
+	"understudy.dev/journal/filejournal"
+)
+
+// journalExported is what export prints with --json.
+type journalExported struct {
+	From  string `json:"from"`
+	File  string `json:"file"`
+	Seq   uint64 `json:"end_seq"`
+	Epoch uint64 `json:"epoch"`
+	Chain string `json:"chain"`
+}
+
+func (e *Env) journalExportCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "export FILE", Short: "Write the journal to one compressed file that --journal reads everywhere",
+		Long: "Writes one compressed file, checking every entry on the way. --journal file:FILE.udj reads it, read-only: the thing to\n" +
+			"attach to a bug report.",
+		Example: "  " + e.App.Name + " journal export orders.udj --journal file:understudy-data",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return e.withJournal(cmd.Context(), readOnly, func(j journal.Journal, end journal.End) error {
+				return e.export(cmd.Context(), j, end, args[0])
+			})
+		},
+	}
+}
+
+func (e *Env) export(ctx context.Context, j journal.Journal, end journal.End, path string) error {
+	bar := e.newProgress("export", uint64(end.Seq))
+	c, err := filejournal.ExportFile(ctx, path, j, filejournal.ExportConfig{Progress: func(c journal.Cursor) { bar.at(uint64(c.Seq)) }})
+	bar.end()
+	if err != nil {
+		return err
+	}
+	out := journalExported{
+		From: journal.Describe(j).Location, File: path, Seq: uint64(c.Seq), Epoch: uint64(c.Epoch), Chain: c.Chain.String(),
+	}
+	if e.Global.JSON {
+		return json.NewEncoder(e.Stdout).Encode(out)
+	}
+	fmt.Fprintf(e.Stdout, "exported  records 1..%s, epoch %d, chain %s   %s -> %s\n", thousands(out.Seq), out.Epoch, c.Chain.Short(), out.From, path)
+	return nil
+}

@@ -1,0 +1,94 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"understudy.dev/journal"
+)
+
+// journalVerified is what journal verify prints with --json.
+type journalVerified struct {
+	Result   string  `json:"result"` // "sound" or "damaged"
+	Journal  string  `json:"journal"`
+	Entries  uint64  `json:"entries"`
+	Records  uint64  `json:"records"`
+	Fences   uint64  `json:"fences"`
+	Dead     uint64  `json:"dead_batches"`
+	Void     uint64  `json:"void_fences"`
+	Seq      uint64  `json:"end_seq"`
+	Position uint64  `json:"end_position"`
+	Epoch    uint64  `json:"epoch"`
+	Chain    string  `json:"chain"`
+	Seconds  float64 `json:"seconds"`
+	Error    string  `json:"error,omitempty"`
+}
+
+func (e *Env) journalVerifyCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "verify", Short: "Check gaps, epochs, checksums and the chain of a journal; needs no machine",
+		Long: "Reads the whole journal and checks every checksum, the chain, the numbering, the epochs and each record's form.\n" +
+			"Exit 6 and the place if anything is damaged. The stated outcome digests need the machine: see verify.",
+		Example: "  " + e.App.Name + " journal verify --journal file:understudy-data",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return e.withJournal(cmd.Context(), readOnly, func(j journal.Journal, end journal.End) error {
+				return e.journalVerify(cmd.Context(), j, end)
+			})
+		},
+	}
+}
+
+func (e *Env) journalVerify(ctx context.Context, j journal.Journal, end journal.End) error {
+	began := time.Now()
+	v := journalVerified{Result: "sound", Journal: journal.Describe(j).Location}
+	bar := e.newProgress("verify", uint64(end.Seq))
+	var records []journal.Record
+	var last journal.Cursor
+	err := e.items(ctx, j, stretch{}, end, func(it *journal.Item) (bool, error) {
+		v.Entries++
+		last = it.Cursor
+		switch it.Verdict {
+		case journal.Live:
+			var err error
+			if records, err = it.Batch.Records(records[:0]); err != nil {
+				return false, &journal.CorruptError{Source: v.Journal, Pos: it.Pos, Seq: it.Batch.First - 1, Offset: -1, Err: err}
+			}
+			v.Records += uint64(len(records))
+			bar.at(v.Records)
+		case journal.Dead:
+			v.Dead++
+		case journal.Opened:
+			v.Fences++
+		case journal.Void:
+			v.Void++
+		}
+		return true, nil
+	})
+	bar.end()
+	v.Seconds = time.Since(began).Seconds()
+	v.Seq, v.Position, v.Epoch, v.Chain = uint64(last.Seq), uint64(last.Pos), uint64(last.Epoch), last.Chain.String()
+	if err != nil {
+		v.Result, v.Error = "damaged", err.Error()
+	}
+	if e.Global.JSON {
+		if jerr := json.NewEncoder(e.Stdout).Encode(v); jerr != nil {
+			return jerr
+		}
+		return err
+	}
+	rate := float64(v.Records) / v.Seconds
+	fmt.Fprintf(e.Stdout, "records 1..%s   %d entries, %d epochs   %.2fs   %s/s   good up to position %d\n",
+		thousands(v.Seq), v.Entries, v.Fences, v.Seconds, thousands(uint64(rate)), v.Position)
+	if v.Dead+v.Void > 0 {
+		fmt.Fprintf(e.Stdout, "warning   %d dead batches and %d void fences, which every reader passes over\n", v.Dead, v.Void)
+	}
+	if err == nil {
+		fmt.Fprintf(e.Stdout, "sound     chain %s\n", last.Chain.Short())
+	}
+	return err
+}
