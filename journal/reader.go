@@ -143,7 +143,7 @@ func (r *Reader) Corrupt(it *Item, err error) error {
 type pump struct {
 	*Reader
 	track   Tracker
-	below   time.Time // since when the journal has been seen to end below the cursor
+	below   time.Time // since when the journal has been seen without the entry at the cursor
 	whole   bool      // the entry at the cursor is trimmed: resume after it, not at it
 	checked bool      // the entry at the cursor was met again in this attempt
 	moved   bool      // this attempt yielded something
@@ -180,6 +180,9 @@ func (p *pump) final(err error) bool {
 	case errors.As(err, &corrupt):
 		if corrupt.Source == "" {
 			corrupt.Source = p.cfg.Source
+		}
+		if corrupt.Seq == 0 { // a backend does not number records
+			corrupt.Seq = p.track.Cursor.Seq
 		}
 		return true
 	case errors.Is(err, ErrTrimmed):
@@ -240,8 +243,8 @@ func (p *pump) follow(ctx context.Context) error {
 	return nil
 }
 
-// errBelow restarts a follow that says the journal ends below the cursor.
-var errBelow = errors.New("journal: seen to end below the cursor")
+// errBelow restarts a follow that does not show the entry at the cursor.
+var errBelow = errors.New("journal: seen without the entry at the cursor")
 
 // take checks one entry and hands it on.
 func (p *pump) take(ctx context.Context, e Entry) error {
@@ -249,6 +252,8 @@ func (p *pump) take(ctx context.Context, e Entry) error {
 	switch {
 	case len(e.Data) == 0:
 		return p.heartbeat(e)
+	case !p.checked && e.Pos <= c.Prev: // delivered again
+		return nil
 	case !p.checked:
 		if !p.track.meets(e) {
 			return fmt.Errorf("%w: want the entry read before at position %d, found another at %d", ErrLost, c.Pos, e.Pos)
@@ -275,10 +280,12 @@ func (p *pump) take(ctx context.Context, e Entry) error {
 }
 
 // heartbeat passes a sign of life on, if the caller is not busy with entries
-// anyway, and watches for a journal that ends below the cursor.
+// anyway, and watches for a journal that ends below the cursor, or has nothing
+// where the cursor stands. Either may come for a moment from a server that was
+// deposed, so it must last to be believed.
 func (p *pump) heartbeat(e Entry) error {
 	c := p.track.Cursor
-	if e.Pos >= c.Pos {
+	if e.Pos >= c.Pos && p.checked {
 		p.moved, p.below = true, time.Time{}
 		select {
 		case p.items <- Item{Verdict: Heartbeat, Pos: e.Pos, Cursor: c}:
@@ -290,9 +297,9 @@ func (p *pump) heartbeat(e Entry) error {
 		p.below = time.Now()
 	}
 	if time.Since(p.below) >= p.cfg.LostAfter {
-		return fmt.Errorf("%w: it ends at position %d, the cursor is at %d", ErrLost, e.Pos, c.Pos)
+		return fmt.Errorf("%w: nothing lies at the cursor, position %d; seen up to position %d", ErrLost, c.Pos, e.Pos)
 	}
-	if p.checked {
+	if p.checked || e.Pos >= c.Pos {
 		return errBelow // read the entry at the cursor again
 	}
 	return nil

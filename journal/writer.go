@@ -18,6 +18,10 @@ type WriterConfig struct {
 	// doubles each time. Defaults 2 ms and 250 ms.
 	MinBackoff, MaxBackoff time.Duration
 
+	// LostAfter is how long the journal may end below the cursor before the Writer
+	// believes it (ErrLost). A deposed server can say so for a moment. Default 10 s.
+	LostAfter time.Duration
+
 	// OnRetry, if not nil, is told of each append that did not simply succeed and
 	// is being resolved. It is called from Append and must not block.
 	OnRetry func(err error, attempt int)
@@ -40,6 +44,7 @@ type Writer struct {
 	track Tracker
 	stamp Time // of the newest record added to a builder
 	over  error
+	below time.Time // since when looks have seen the journal end below the cursor
 }
 
 // NewWriter returns a Writer of the tenure that is open at the cursor: the caller
@@ -53,6 +58,9 @@ func NewWriter(j Journal, at Cursor, cfg WriterConfig) *Writer {
 	}
 	if cfg.MaxBackoff == 0 {
 		cfg.MaxBackoff = 250 * time.Millisecond
+	}
+	if cfg.LostAfter == 0 {
+		cfg.LostAfter = 10 * time.Second
 	}
 	return &Writer{cfg: cfg, j: j, track: Tracker{Cursor: at}, stamp: at.Time}
 }
@@ -79,8 +87,10 @@ func (w *Writer) Cursor() Cursor { return w.track.Cursor }
 // not stored: the journal was read through the larger fence. ErrFull and
 // ErrTooLarge say that it was not stored and the tenure goes on. An error
 // matching ErrUnknown or ErrBroken says that it may be stored or may yet be; a
-// *CorruptError, that the journal cannot be trusted. After every error but
-// ErrFull and ErrTooLarge the Writer is finished.
+// *CorruptError or one matching ErrLost, that the journal cannot be trusted. An
+// error matching ErrConflict says that it was not stored, and that ctx ended
+// before it was known what was. After every error but ErrFull and ErrTooLarge
+// the Writer is finished.
 func (w *Writer) Append(ctx context.Context, b *Builder, d Digest) error {
 	if w.over != nil {
 		return fmt.Errorf("%w: the tenure is over: %v", ErrClosed, w.over)
@@ -98,6 +108,7 @@ func (w *Writer) Append(ctx context.Context, b *Builder, d Digest) error {
 func (w *Writer) append(ctx context.Context, b *Builder, d Digest) error {
 	c := &w.track.Cursor
 	unknown := false // an attempt after the present cursor may be stored or may yet be
+	w.below = time.Time{}
 	for attempt := 1; ; attempt++ {
 		raw := b.Seal(c.Seq+1, c.Epoch, d, c.Chain)
 		pos, err := w.j.Append(ctx, c.Epoch, c.Pos, raw)
@@ -160,17 +171,23 @@ func (w *Writer) look(ctx context.Context, b *Builder, raw []byte) (done bool, e
 	ctx, cancel := context.WithTimeoutCause(ctx, w.cfg.LookFor, errLookedFor)
 	defer cancel()
 	c := &w.track.Cursor
-	epoch := c.Epoch
+	epoch, begin := c.Epoch, c.Pos
 	var got Batch
 	for e, err := range w.j.Follow(ctx, c.Pos) {
 		switch {
 		case err != nil:
 			return false, w.unreadable(err)
 		case len(e.Data) == 0 && e.Pos >= c.Pos:
+			w.below = time.Time{}
 			return false, nil
-		case len(e.Data) == 0 || e.Pos <= c.Pos:
-			continue // an old look, or delivered again
-		case bytes.Equal(e.Data, raw):
+		case len(e.Data) == 0:
+			if err := w.lower(e.Pos); err != nil {
+				return false, err
+			}
+			continue
+		case e.Pos <= c.Pos: // delivered again
+			continue
+		case c.Pos == begin && bytes.Equal(e.Data, raw):
 			w.took(e.Pos, b, raw)
 			return true, nil
 		}
@@ -187,6 +204,18 @@ func (w *Writer) look(ctx context.Context, b *Builder, raw []byte) (done bool, e
 		}
 	}
 	return false, nil
+}
+
+// lower takes note of a look that showed the journal to end at pos, below the
+// cursor: an old one, or the journal lost what was read from it.
+func (w *Writer) lower(pos Position) error {
+	if w.below.IsZero() {
+		w.below = time.Now()
+	}
+	if time.Since(w.below) < w.cfg.LostAfter {
+		return nil
+	}
+	return fmt.Errorf("%w: it ends at position %d, the cursor is at %d", ErrLost, pos, w.track.Cursor.Pos)
 }
 
 // unreadable decides about an error of Follow: damage is final, anything else

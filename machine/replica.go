@@ -204,18 +204,17 @@ func (r *Replica) admit(b *journal.Batch, records []journal.Record) error {
 	if err := r.compare(b.Digest); err != nil {
 		return err
 	}
-	var name string
-	var version uint32
+	var known *journal.Record // the last command that was looked up
 	for i := range records {
 		switch rec := &records[i]; rec.Kind {
 		case journal.KindCommand:
-			if rec.Name == name && rec.Version == version && i > 0 {
+			if known != nil && rec.Name == known.Name && rec.Version == known.Version {
 				continue
 			}
 			if err := r.Knows(rec.Name, rec.Version); err != nil {
 				return fmt.Errorf("seq %d: %w", rec.Seq, err)
 			}
-			name, version = rec.Name, rec.Version
+			known = rec
 		case journal.KindEpochStart:
 			if err := r.admitTenure(rec); err != nil {
 				return fmt.Errorf("seq %d: %w", rec.Seq, err)
@@ -302,7 +301,7 @@ func (r *Replica) apply(rec *journal.Record) Outcome {
 	switch rec.Kind {
 	case journal.KindEpochStart:
 		r.tenure, _ = ParseTenure(rec.Data) // admitted above
-		r.began, r.ctx.seed = rec.Time, r.tenure.Seed
+		r.tenure.Epoch, r.began, r.ctx.seed = rec.Epoch, rec.Time, r.tenure.Seed
 		return Outcome{}
 	case journal.KindSession:
 		r.sessions.open(uint64(rec.Seq), rec.Name == "ordered")

@@ -10,6 +10,7 @@ import (
 // A Tenure is the data of an EpochStart record, as JSON: who became primary, how,
 // and in which environment.
 type Tenure struct {
+	Epoch       journal.Epoch       `json:"-"` // the record's own
 	Node        string              `json:"node"`
 	Machine     string              `json:"machine"`
 	Version     uint32              `json:"version"` // of the machine's logic

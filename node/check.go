@@ -33,12 +33,14 @@ type Check struct {
 // Checks tells what a promotion of this node would be refused for, now. It
 // changes nothing. A check that passed is advice; the fence decides.
 func (n *Node) Checks(ctx context.Context) []Check {
+	cursor := n.meter.Progress().Cursor // before the sample: the node follows on meanwhile
 	end, err := n.meter.Sample(ctx)
-	return n.checks(ctx, end, err)
+	return n.checks(ctx, cursor, end, err)
 }
 
-// checks holds this node against a sample of the tail.
-func (n *Node) checks(ctx context.Context, end journal.End, tailErr error) []Check {
+// checks holds this node against a sample of the tail that was taken when its
+// cursor was at least at cursor.
+func (n *Node) checks(ctx context.Context, cursor journal.Position, end journal.End, tailErr error) []Check {
 	v, p := n.view.Load(), n.meter.Progress()
 	caps := journal.Describe(n.cfg.Journal)
 	var list []Check
@@ -78,8 +80,8 @@ func (n *Node) checks(ctx context.Context, end journal.End, tailErr error) []Che
 	add("hash", Fail, false, hash, fmt.Sprintf("outcome digest agreed at seq %d", v.agreed))
 	add("build", Fail, false, n.buildFault(v), fmt.Sprintf("%s version %d", n.cfg.Machine.Name, n.cfg.Machine.Version))
 	fault = ""
-	if tailErr == nil && end.Pos < p.Cursor {
-		fault = fmt.Sprintf("the journal is seen to end at position %d, below this node's cursor %d", end.Pos, p.Cursor)
+	if tailErr == nil && end.Pos < cursor {
+		fault = fmt.Sprintf("the journal is seen to end at position %d, below this node's cursor %d", end.Pos, cursor)
 	}
 	add("tail", Fail, false, fault, fmt.Sprintf("seq %d, sampled %v ago", end.Seq, time.Since(end.When).Round(time.Millisecond)))
 	lag := p.Lag(time.Now())

@@ -25,20 +25,28 @@ func (n *Node) follow(ctx context.Context) State {
 		// Looked at before each step, so a busy journal delays a promotion by one
 		// batch at most.
 		select {
-		case n.takeover = <-n.promotions:
-			return TakingOver
+		case p := <-n.promotions:
+			if p.claim() {
+				n.takeover = p
+				return TakingOver
+			}
 		default:
 		}
-		if err := n.step(fctx); err != nil {
-			if ctx.Err() != nil {
-				return Following
-			}
-			if fctx.Err() == nil {
-				return n.stop(err)
-			}
-			return Following // interrupted: look for the promotion again
+		switch err := n.step(fctx); {
+		case err == nil:
+		case n.interrupted(fctx, err):
+			return Following // to look for the promotion again, or to end
+		default:
+			return n.stop(err)
 		}
 	}
+}
+
+// interrupted reports whether a step with ctx failed for no other reason than
+// that ctx ended: then nothing was taken. A machine that failed at the same
+// moment must not pass for that, or it could be promoted.
+func (n *Node) interrupted(ctx context.Context, err error) bool {
+	return ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) && n.replica.Err() == nil
 }
 
 // step applies one item of the journal and keeps the cursor.

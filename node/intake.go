@@ -146,9 +146,9 @@ func (n *Node) SubmitAsync(r Request, done func(Result)) {
 	if n.cfg.Observer != nil {
 		w.at = time.Now()
 	}
-	switch err := in.add(w); err {
-	case nil:
-	case ErrNotPrimary:
+	switch err := in.add(w); {
+	case err == nil:
+	case errors.Is(err, ErrNotPrimary):
 		done(n.notPrimary())
 	default:
 		done(Result{Status: NotDone, Err: err})

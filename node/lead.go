@@ -222,27 +222,29 @@ func (l *leader) failed(b *bundle) (State, bool) {
 		return Leading, false
 	}
 	l.Node.cursor = b.cursor
-	fenced := errors.Is(b.err, journal.ErrFenced)
+	l.meter.Advance(b.cursor, 0)
 	res := Result{Status: Unknown, Err: b.err}
 	if outcome == journal.NotDone {
 		res = Result{Status: NotPrimary, Err: b.err}
 	}
 	l.answerAll(b, res)
 	switch {
-	case fenced:
+	case hopeless(b.err):
+		return l.Node.stop(fmt.Errorf("append: %w", b.err)), true
+	case errors.Is(b.err, journal.ErrFenced):
 		l.log.Error("fenced: stepping down", "event", "primary.fenced", "epoch", l.epoch, "by_epoch", b.cursor.Epoch,
 			"by_node", b.cursor.Owner, "unanswered", len(b.waits))
-		return Following, true
-	case errors.Is(b.err, journal.ErrUnknown):
-		return Following, true
+	default:
+		l.log.Error("the journal does not take or settle appends: stepping down", "event", "primary.gave_up", "epoch", l.epoch,
+			"outcome", outcome, "unanswered", len(b.waits), "error", b.err)
 	}
-	return l.Node.stop(fmt.Errorf("append: %w", b.err)), true
+	return Following, true
 }
 
 // answer gives a request its one answer.
-func (l *leader) answer(w *waiting, r Result) {
-	if l.cfg.Observer != nil {
-		l.cfg.Observer.Answered(&w.req, &r, time.Since(w.at))
+func (n *Node) answer(w *waiting, r Result) {
+	if n.cfg.Observer != nil {
+		n.cfg.Observer.Answered(&w.req, &r, time.Since(w.at))
 	}
 	w.done(r)
 }
@@ -260,8 +262,6 @@ func (l *leader) answerAll(b *bundle, r Result) {
 // for and answered, what was never sequenced is told so.
 func (l *leader) finish() State {
 	l.barrier = false
-	l.rest = append(l.rest[l.restAt:], l.in.close()...)
-	l.restAt = 0
 	l.answerRest()
 	if l.flying == nil {
 		return Leading
@@ -276,24 +276,41 @@ func (l *leader) finish() State {
 // is answered.
 func (l *leader) close() {
 	l.intake.Store(nil)
-	l.rest = append(l.rest[l.restAt:], l.in.close()...)
-	l.restAt = 0
+	if l.halted == nil {
+		l.publish(Following)
+	}
 	l.answerRest()
 	close(l.jobs)
 	l.stop()
-	for range l.done { // until the goroutine has ended
+	for b := range l.done { // until the goroutine has ended
+		l.abandon(b)
 	}
 	l.writer = nil
 }
 
-// answerRest tells those who were never sequenced.
+// abandon answers a batch that was in flight when the machine failed on the one
+// before it. No node applies it before a person decided about that one.
+func (l *leader) abandon(b *bundle) {
+	res := Result{Status: Unknown, Err: l.halted}
+	if journal.OutcomeOf(b.err) == journal.NotDone {
+		res.Status = NotPrimary
+	}
+	l.answerAll(b, res)
+}
+
+// answerRest tells those who were never sequenced, and shuts the intake.
 func (l *leader) answerRest() {
-	for i := range l.rest[l.restAt:] {
-		if w := &l.rest[l.restAt+i]; w.read != nil {
+	l.answerNotPrimary(append(l.rest[l.restAt:], l.in.close()...))
+	l.rest, l.restAt = nil, 0
+}
+
+// answerNotPrimary answers requests and reads that were never sequenced.
+func (n *Node) answerNotPrimary(list []waiting) {
+	for i := range list {
+		if w := &list[i]; w.read != nil {
 			w.read(nil, ErrNotPrimary)
 		} else {
-			l.answer(w, l.notPrimary())
+			n.answer(w, n.notPrimary())
 		}
 	}
-	l.rest, l.restAt = nil, 0
 }

@@ -212,9 +212,16 @@ func (n *Node) Run(ctx context.Context) error {
 	return n.halted
 }
 
-// leave answers whoever still waits when Run ends.
+// leave answers whoever still waits when Run ends, also if it ended just after a
+// promotion opened the intake.
 func (n *Node) leave() {
 	n.closeFollower()
+	if in := n.intake.Swap(nil); in != nil {
+		n.answerNotPrimary(in.close())
+	}
+	if n.view.Load().state == Leading {
+		n.publish(Following)
+	}
 	close(n.closed)
 	n.log.Info("node stops", "event", "node.stopping", "seq", n.replica.Seq())
 }
@@ -228,15 +235,16 @@ func (n *Node) closeFollower() {
 
 // startPromoted carries out the request that the configuration makes.
 func (n *Node) startPromoted(ctx context.Context) {
-	how := "start"
+	req := PromoteRequest{How: "start", Reason: "asked for at the start"}
 	if n.cfg.Start == Bootstrap {
-		how = "bootstrap"
 		end, err := n.waitForTail(ctx)
 		if err != nil || end.Pos != 0 {
 			return // not empty: follow
 		}
+		// Another node may find it empty at the same time and be faster.
+		req.How, req.Expect.Epoch = "bootstrap", new(journal.Epoch)
 	}
-	_, err := n.Promote(ctx, PromoteRequest{How: how, Reason: "asked for at the start"})
+	_, err := n.Promote(ctx, req)
 	if err != nil && ctx.Err() == nil {
 		n.log.Warn("not promoted at the start", "event", "promotion.refused", "error", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"understudy.dev/journal"
@@ -112,12 +113,16 @@ type promotion struct {
 	ctx    context.Context // bounds the drain and the fence; ends with the request's deadline only
 	began  time.Time
 	result chan promoted
+	taken  atomic.Bool // by the loop, or by Promote to give up
 }
 
 type promoted struct {
 	report Report
 	err    error
 }
+
+// claim reports whether the caller is the one who decides what becomes of p.
+func (p *promotion) claim() bool { return p.taken.CompareAndSwap(false, true) }
 
 func (p *promotion) answer(r Report, err error) { p.result <- promoted{r, err} }
 
@@ -138,23 +143,45 @@ func (n *Node) Promote(ctx context.Context, req PromoteRequest) (Report, error) 
 	n.log.Info("promotion requested", "event", "promotion.requested", "operation", req.Operation, "actor", req.Actor, "reason", req.Reason)
 	select {
 	case n.promotions <- p:
+	case <-pctx.Done():
+		return Report{}, n.notTaken(pctx)
 	case <-n.closed:
 		return Report{}, n.refusal(Stopping, nil)
 	}
 	if wake := n.interrupt.Load(); wake != nil {
 		(*wake)()
 	}
-	select {
-	case r := <-p.result:
-		return r.report, r.err
-	case <-n.closed:
+	return n.awaitPromotion(p)
+}
+
+// awaitPromotion waits for the result of a request that was handed to the loop.
+// The deadline counts here only until the loop takes it up: from then on the
+// loop minds it, and knows what was begun.
+func (n *Node) awaitPromotion(p *promotion) (Report, error) {
+	deadline := p.ctx.Done()
+	for {
 		select {
 		case r := <-p.result:
 			return r.report, r.err
-		default:
-			return Report{}, n.refusal(Stopping, nil)
+		case <-deadline:
+			if p.claim() {
+				return Report{}, n.notTaken(p.ctx)
+			}
+			deadline = nil
+		case <-n.closed:
+			select {
+			case r := <-p.result:
+				return r.report, r.err
+			default:
+				return Report{}, n.refusal(Stopping, nil)
+			}
 		}
 	}
+}
+
+// notTaken says that the loop did not come to a request in time.
+func (n *Node) notTaken(ctx context.Context) *PromoteError {
+	return n.refusal(JournalUnavailable, fmt.Errorf("nothing was begun, the machine is still applying a batch: %w", context.Cause(ctx)))
 }
 
 // promoteContext keeps the deadline of ctx, or sets one, and drops its

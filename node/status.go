@@ -95,8 +95,13 @@ func (n *Node) Overview() Overview {
 func (n *Node) Progress() replay.Progress { return n.meter.Progress() }
 
 // Leader returns whether this node is the primary, where clients reach the
-// primary as far as this node knows ("" if not), and the open epoch.
+// primary as far as this node knows ("" if not, or if the open epoch is newer
+// than the tenure it knows), and the open epoch.
 func (n *Node) Leader() (primary bool, addr string, epoch journal.Epoch) {
+	epoch = n.meter.Progress().Epoch
 	v := n.view.Load()
-	return v.state == Leading, v.tenure.Client, n.meter.Progress().Epoch
+	if v.tenure.Epoch == epoch {
+		addr = v.tenure.Client
+	}
+	return v.state == Leading, addr, epoch
 }

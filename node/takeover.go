@@ -20,10 +20,10 @@ import (
 // that nothing was missed before anybody is answered.
 func (n *Node) takeOver(ctx context.Context) State {
 	n.publish(TakingOver)
-	t := &takeover{Node: n, p: n.takeover, ctx: n.takeover.ctx, clock: time.Now()}
+	t := &takeover{Node: n, p: n.takeover, life: ctx, clock: time.Now()}
 	n.takeover = nil
 	var cancel context.CancelFunc
-	t.ctx, cancel = mergeCancel(t.ctx, ctx)
+	t.ctx, cancel = mergeCancel(t.p.ctx, ctx)
 	defer cancel()
 
 	t.report = Report{Node: n.cfg.Name, Accepted: t.p.Accept}
@@ -55,7 +55,8 @@ func mergeCancel(a, b context.Context) (context.Context, context.CancelFunc) {
 type takeover struct {
 	*Node
 	p      *promotion
-	ctx    context.Context
+	life   context.Context // of the node
+	ctx    context.Context // of the request and the node
 	report Report
 	clock  time.Time        // when the present phase began
 	pos    journal.Position // of the fence
@@ -96,10 +97,10 @@ func (t *takeover) prepare() (State, error) {
 	t.follower.Wake()
 	end, err := t.waitForTail(t.ctx)
 	if err != nil {
-		return Following, t.refusal(JournalUnavailable, err)
+		return Following, t.unread(err)
 	}
 	t.report.TailSeq = end.Seq
-	before := t.checks(t.ctx, end, nil) // the lag that there is before draining
+	before := t.checks(t.ctx, t.cursor.Pos, end, nil) // the lag that there is before draining
 	if err := t.refuse(before); err != nil {
 		return Following, err
 	}
@@ -140,10 +141,19 @@ func (t *takeover) advance() (State, error) {
 	switch {
 	case err == nil:
 		return TakingOver, nil
-	case t.ctx.Err() != nil:
-		return Following, t.refusal(JournalUnavailable, err)
+	case t.interrupted(t.ctx, err):
+		return Following, t.unread(err)
 	}
 	return t.stop(err), t.refusal(CannotGoOn, err)
+}
+
+// unread is a failure before the fence because the journal could not be read far
+// enough in time.
+func (t *takeover) unread(cause error) *PromoteError {
+	if t.life.Err() != nil {
+		return t.refusal(Stopping, cause)
+	}
+	return t.refusal(JournalUnavailable, cause)
 }
 
 // fence opens the next epoch. An unknown outcome is asked again: the same owner
@@ -171,26 +181,33 @@ func (t *takeover) fence() (State, error) {
 			unknown = true
 		}
 		if t.ctx.Err() != nil || errors.Is(err, journal.ErrBroken) || errors.Is(err, journal.ErrClosed) || errors.Is(err, journal.ErrReadOnly) {
-			failure := JournalUnavailable
 			if unknown {
-				failure = FenceUnknown
+				return Following, t.refusal(FenceUnknown, err)
 			}
-			return Following, t.refusal(failure, err)
+			return Following, t.unread(err)
 		}
 		t.log.Warn("fence unanswered, asking again", "event", "promotion.unknown", "attempt", attempt, "error", err)
 		sleep(t.ctx, min(250*time.Millisecond, 5*time.Millisecond<<min(attempt, 6)))
 	}
 }
 
-// lost reads until it is known who won, and says so.
+// lost reads until it is known who won, and says so. It may read over a fence of
+// its own: one whose answer was lost, and that another node has outbid since.
 func (t *takeover) lost(cause error) (State, error) {
-	for t.cursor.Epoch < t.report.Epoch {
+	for t.cursor.Epoch < t.report.Epoch || t.cursor.Owner == t.owner {
 		if next, err := t.advance(); err != nil {
 			return next, err
 		}
 	}
+	return t.outbid(cause)
+}
+
+// outbid names the node that holds the epoch which the cursor has reached.
+func (t *takeover) outbid(cause error) (State, error) {
 	t.log.Info("another node was first", "event", "promotion.lost_race", "epoch", t.cursor.Epoch, "owner", t.cursor.Owner)
-	return Following, t.refusal(LostRace, cause)
+	e := t.refusal(LostRace, cause)
+	e.Epoch, e.Owner = t.cursor.Epoch, t.cursor.Owner
+	return Following, e
 }
 
 // fenced is a failure after the fence: it is called by its name.
@@ -204,7 +221,7 @@ func (t *takeover) fenced(cause error) error {
 func (t *takeover) drain() (State, error) {
 	for t.cursor.Pos < t.pos {
 		if err := t.step(t.ctx); err != nil {
-			if t.ctx.Err() != nil {
+			if t.interrupted(t.ctx, err) {
 				return Following, t.fenced(err)
 			}
 			return t.stop(err), t.fenced(err)
@@ -212,9 +229,6 @@ func (t *takeover) drain() (State, error) {
 	}
 	if t.cursor.Epoch == t.report.Epoch && t.cursor.Owner == t.owner {
 		return TakingOver, nil
-	}
-	if t.cursor.Epoch > t.report.Epoch { // fenced again already
-		return Following, t.refusal(LostRace, nil)
 	}
 	cause := fmt.Errorf("%w: no fence of epoch %d at position %d", journal.ErrLost, t.report.Epoch, t.pos)
 	return t.stop(cause), t.fenced(cause)
@@ -237,10 +251,11 @@ func (t *takeover) open() (State, error) {
 	err = t.writer.Append(t.ctx, b, t.replica.Digest())
 	t.cursor = t.writer.Cursor()
 	if err != nil {
-		if errors.Is(err, journal.ErrFenced) {
-			return Following, t.refusal(LostRace, err)
-		}
-		if errors.As(err, new(*journal.CorruptError)) || errors.Is(err, journal.ErrBroken) {
+		t.meter.Advance(t.cursor, 0)
+		switch {
+		case errors.Is(err, journal.ErrFenced) && t.cursor.Owner != t.owner:
+			return t.outbid(err)
+		case hopeless(err):
 			return t.stop(err), t.fenced(err)
 		}
 		return Following, t.fenced(err)
@@ -252,6 +267,13 @@ func (t *takeover) open() (State, error) {
 	}
 	t.meter.Advance(t.cursor, 1)
 	return Leading, nil
+}
+
+// hopeless reports whether a Writer's error says that the journal cannot be
+// trusted, or this handle no longer used.
+func hopeless(err error) bool {
+	return errors.As(err, new(*journal.CorruptError)) || errors.Is(err, journal.ErrLost) ||
+		errors.Is(err, journal.ErrBroken) || errors.Is(err, journal.ErrClosed)
 }
 
 func (t *takeover) tenure() machine.Tenure {

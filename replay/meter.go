@@ -74,7 +74,9 @@ type MeterConfig struct {
 
 	// BehindRecords and BehindTime are the lag beyond which a follower that was
 	// caught up has fallen behind; below it nothing is said, so that a busy
-	// journal does not flap. Defaults 10,000 records and 1 s of log time.
+	// journal does not flap. Defaults 10,000 records and 1 s of log time. The time
+	// counts only if a tail was not reached by the next sample: the first record
+	// after a quiet hour is an hour later than the cursor.
 	BehindRecords uint64
 	BehindTime    time.Duration
 }
@@ -84,7 +86,9 @@ type MeterConfig struct {
 type Meter struct {
 	cfg MeterConfig
 	now atomic.Pointer[Progress]
-	mu  sync.Mutex // of those who change it
+
+	mu     sync.Mutex // of those who change it
+	missed bool       // the tail before the present one was not reached in time
 }
 
 // NewMeter returns a meter at the start of a journal.
@@ -136,7 +140,8 @@ func (m *Meter) caughtUp(p *Progress) bool {
 		return true
 	}
 	lag := p.Lag(p.Tail.When)
-	return p.CaughtUp && lag.Records <= m.cfg.BehindRecords && lag.Time <= m.cfg.BehindTime
+	late := m.missed && lag.Time > m.cfg.BehindTime
+	return p.CaughtUp && lag.Records <= m.cfg.BehindRecords && !late
 }
 
 // took accounts for an item that a follower took.
@@ -160,7 +165,8 @@ func (m *Meter) took(it *journal.Item) {
 }
 
 // Advance accounts for a batch of n records that the node itself appended and
-// applied: cursor and tail move together.
+// applied, or with n of 0 for entries that it read while appending: cursor and
+// tail move together.
 func (m *Meter) Advance(c journal.Cursor, n int) {
 	m.change(func(p *Progress) {
 		p.at(c)
@@ -191,6 +197,7 @@ func (m *Meter) Sample(ctx context.Context) (journal.End, error) {
 	m.change(func(p *Progress) {
 		p.TailErr = err
 		if err == nil {
+			m.missed = p.TailKnown && p.Cursor < p.Tail.Pos
 			p.Tail, p.TailKnown, p.Heard = end, true, time.Now()
 		}
 	})

@@ -57,7 +57,9 @@ type Follower struct {
 	meter   *Meter
 	to      journal.Seq
 	records []journal.Record
+	rest    []journal.Record // of item's batch, beyond the Seq that RunTo ended at
 	item    journal.Item
+	stopped error // of the sink, which is not called again
 }
 
 // NewFollower returns a follower that feeds sink from reader, which it closes in
@@ -73,13 +75,30 @@ func (f *Follower) Close() { f.reader.Close() }
 func (f *Follower) Wake() { f.reader.Wake() }
 
 // Cursor returns the place after the last entry applied or passed over.
+//
+// After a RunTo that ended within a batch it stands after that batch, whose rest
+// the next Step applies.
 func (f *Follower) Cursor() journal.Cursor { return f.reader.Cursor() }
 
 // Step waits for the next item and applies it if it is a live batch. The item is
 // valid until the next Step. After ctx ended nothing was taken and Step may be
-// called again. Any other error is final.
+// called again. Any other error is final, and the sink is not called again.
 func (f *Follower) Step(ctx context.Context) (*journal.Item, error) {
+	if f.stopped != nil {
+		return nil, f.stopped
+	}
+	it, err := f.step(ctx)
+	if err != nil && (ctx.Err() == nil || !errors.Is(err, context.Cause(ctx))) {
+		f.stopped = err
+	}
+	return it, err
+}
+
+func (f *Follower) step(ctx context.Context) (*journal.Item, error) {
 	it := &f.item
+	if len(f.rest) > 0 {
+		return it, f.applyRest(ctx)
+	}
 	if err := f.reader.Next(ctx, it); err != nil {
 		return nil, err
 	}
@@ -101,18 +120,55 @@ func (f *Follower) apply(ctx context.Context, it *journal.Item) error {
 	if f.records, err = it.Batch.Records(f.records[:0]); err != nil {
 		return f.reader.Corrupt(it, err)
 	}
+	now := f.records
 	if f.to != 0 && it.Batch.Last() > f.to {
-		it.Batch.Count = int(f.to - it.Batch.First + 1)
-		f.records = f.records[:it.Batch.Count]
+		now, f.rest = f.records[:f.to-it.Batch.First+1], f.records[f.to-it.Batch.First+1:]
+		it.Batch.Count = len(now)
+		it.Cursor.Seq, it.Cursor.Time = f.to, now[len(now)-1].Time
 	}
-	return f.sink.Apply(context.WithoutCancel(ctx), &it.Batch, f.records)
+	return f.hand(ctx, now)
+}
+
+// applyRest goes on where a RunTo ended within a batch.
+func (f *Follower) applyRest(ctx context.Context) error {
+	it, rest := &f.item, f.rest
+	if n := f.to - rest[0].Seq + 1; f.to >= rest[0].Seq && n < journal.Seq(len(rest)) {
+		rest = rest[:n]
+	}
+	f.rest = f.rest[len(rest):]
+	it.Batch.First, it.Batch.Count, it.Batch.Digest = rest[0].Seq, len(rest), journal.Digest{}
+	it.Cursor.Seq, it.Cursor.Time = it.Batch.Last(), rest[len(rest)-1].Time
+	if err := f.hand(ctx, rest); err != nil {
+		return err
+	}
+	if f.meter != nil {
+		f.meter.took(it)
+	}
+	return nil
+}
+
+// hand gives records of the item's batch to the sink.
+func (f *Follower) hand(ctx context.Context, records []journal.Record) error {
+	if err := f.sink.Apply(context.WithoutCancel(ctx), &f.item.Batch, records); err != nil {
+		return fmt.Errorf("apply seq %d to %d: %w", f.item.Batch.First, f.item.Batch.Last(), err)
+	}
+	return nil
+}
+
+// applied returns the last Seq that the sink was given.
+func (f *Follower) applied() journal.Seq {
+	if len(f.rest) > 0 {
+		return f.rest[0].Seq - 1
+	}
+	return f.Cursor().Seq
 }
 
 // ErrEnd is returned by RunTo of a journal that ended before the target.
 var ErrEnd = errors.New("replay: the journal ends before")
 
 // RunTo applies everything up to and including Seq to, or to the end that the
-// journal had when sampled if to is 0.
+// journal had when sampled if to is 0. It may end within a batch; the next Step
+// or RunTo goes on with its rest.
 func (f *Follower) RunTo(ctx context.Context, j journal.Journal, to journal.Seq) error {
 	end, err := journal.SampleEnd(ctx, j)
 	if err != nil {
@@ -122,7 +178,8 @@ func (f *Follower) RunTo(ctx context.Context, j journal.Journal, to journal.Seq)
 		return fmt.Errorf("%w seq %d: its last is %d", ErrEnd, to, end.Seq)
 	}
 	f.to = to
-	for f.Cursor().Pos < end.Pos && (to == 0 || f.Cursor().Seq < to) {
+	defer func() { f.to = 0 }()
+	for (f.Cursor().Pos < end.Pos || len(f.rest) > 0) && (to == 0 || f.applied() < to) {
 		if _, err := f.Step(ctx); err != nil {
 			return err
 		}
