@@ -268,3 +268,47 @@ func nextEntry(t *testing.T, j journal.Journal, after journal.Position) journal.
 		}
 	}
 }
+
+// A handle that was asked about a place beyond the end knows nothing about what
+// comes to lie there: a fence that takes it shuts the old epoch out.
+func TestStaleEpochAfterAskingBeyondTheEnd(t *testing.T) {
+	srv := startServer(t, natsserver.Config{})
+	j := open(t, natsjournal.Config{InProcess: srv, Create: true})
+	p := journaltest.NewPen("a")
+	must(t, p.Fence(t.Context(), j, 1))
+	must(t, p.Append(t.Context(), j, journaltest.Records(1, 8)...))
+	old := p.Cursor()
+	batch := journaltest.Batch(old, journaltest.Records(1, 8)...)
+	stale := open(t, natsjournal.Config{InProcess: srv})
+	for beyond := range journal.Position(4) {
+		if _, err := stale.Append(t.Context(), 1, old.Pos+beyond+1, batch); !errors.Is(err, journal.ErrConflict) {
+			t.Fatalf("append after %d, the end is %d: err = %v, want %v", old.Pos+beyond+1, old.Pos, err, journal.ErrConflict)
+		}
+	}
+	next := journaltest.NewPen("b")
+	for _, e := range p.Entries() {
+		must(t, next.Take(e))
+	}
+	must(t, next.Fence(t.Context(), j, 2))
+	for range 2 {
+		_, err := stale.Append(t.Context(), 1, next.Cursor().Pos, batch)
+		if !errors.Is(err, journal.ErrFenced) {
+			t.Fatalf("append in the old epoch after %d: err = %v, want %v", next.Cursor().Pos, err, journal.ErrFenced)
+		}
+		must(t, next.Append(t.Context(), j, journaltest.Records(1, 8)...))
+	}
+}
+
+// An epoch that nobody opened is refused: what it wrote could not be read.
+func TestAppendInUnopenedEpoch(t *testing.T) {
+	srv := startServer(t, natsserver.Config{})
+	j := open(t, natsjournal.Config{InProcess: srv, Create: true})
+	c := journal.Cursor{Epoch: 7, Owner: "a"}
+	for prev := range journal.Position(2) {
+		_, err := j.Append(t.Context(), 7, prev, journaltest.Batch(c, journaltest.Records(1, 8)...))
+		if !errors.Is(err, journal.ErrEpoch) {
+			t.Errorf("append in an epoch that was never opened: err = %v, want %v", err, journal.ErrEpoch)
+		}
+		must(t, errorOf(j.Fence(t.Context(), 1, "a")))
+	}
+}

@@ -141,7 +141,11 @@ func TestLeaderStepsDown(t *testing.T) {
 	c := startCluster(t)
 	j := openOn(t, c.Servers[0], natsjournal.Config{})
 	w := newWriter(t, j, 1, "a")
-	r := journal.NewReader(openOn(t, c.Servers[1], natsjournal.Config{}), journal.ReaderConfig{})
+	r := journal.NewReader(openOn(t, c.Servers[1], natsjournal.Config{}), journal.ReaderConfig{OnRetry: func(err error, _ int, _ time.Duration) {
+		if err != nil && !errors.Is(err, journal.ErrSilent) {
+			t.Errorf("following ended: %v", err)
+		}
+	}})
 	defer r.Close()
 	stop := w.keepAppending(t.Context())
 	var it journal.Item

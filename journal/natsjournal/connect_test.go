@@ -1,6 +1,7 @@
 package natsjournal_test
 
 import (
+	"bufio"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -10,6 +11,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
 	"net"
 	"os"
@@ -243,5 +245,44 @@ func TestOpenWithoutServer(t *testing.T) {
 	_, err := natsjournal.Open(t.Context(), natsjournal.Config{URL: srv.ClientURL(), Stream: "TEST"})
 	if !errors.Is(err, nats.ErrNoServers) {
 		t.Errorf("Open = %v, want %v", err, nats.ErrNoServers)
+	}
+}
+
+// An old server is refused before anything is asked of it.
+func TestOpenOnOldServer(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			fmt.Fprintf(c, "INFO {\"server_id\":\"old\",\"version\":\"2.14.3\",\"headers\":true,\"max_payload\":1048576}\r\n")
+			r := bufio.NewReader(c)
+			for line := ""; err == nil; line, err = r.ReadString('\n') {
+				if strings.HasPrefix(line, "PING") {
+					fmt.Fprint(c, "PONG\r\n")
+				}
+			}
+			c.Close()
+		}
+	}()
+	_, err = natsjournal.Open(t.Context(), natsjournal.Config{URL: "nats://" + l.Addr().String(), Stream: "TEST"})
+	if err == nil || !strings.Contains(err.Error(), "2.14.4 or newer") {
+		t.Errorf("Open on nats-server 2.14.3 = %v, want a refusal that names 2.14.4", err)
+	}
+}
+
+// A server that takes requests and answers none ends a Follow with an error.
+func TestFollowUnansweredServer(t *testing.T) {
+	srv := startServer(t, natsserver.Config{})
+	slow := startProxy(t, srv.ClientURL())
+	j := open(t, natsjournal.Config{URL: slow.url(), Create: true, Options: []nats.Option{nats.PingInterval(time.Hour)}})
+	journaltest.Write(t, j, 2)
+	slow.hold()
+	if _, err := follow(t, j, 0).entry(); !errors.Is(err, journal.ErrSilent) {
+		t.Errorf("followed without an answer: err = %v, want %v", err, journal.ErrSilent)
 	}
 }

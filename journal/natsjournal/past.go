@@ -132,6 +132,7 @@ func (f *follower) fill(through journal.Position) error {
 func (f *follower) read(count int) error {
 	ctx, cancel := context.WithTimeout(f.ctx, silence)
 	defer cancel()
+	before := f.at
 	for m, err := range f.direct(ctx, f.at, count, readBytes) {
 		if err != nil {
 			if f.ctx.Err() != nil || passing(err) {
@@ -150,6 +151,9 @@ func (f *follower) read(count int) error {
 		if err := f.give(m); err != nil {
 			return err
 		}
+	}
+	if f.at == before && ctx.Err() != nil && f.ctx.Err() == nil { // the library ends silently then
+		return fmt.Errorf("read after %d: %w", f.at, journal.ErrSilent)
 	}
 	return nil
 }
