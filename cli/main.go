@@ -47,6 +47,13 @@ type App struct {
 	Machine machine.Definition
 	Version string // of the binary; default from the build
 
+	// Encode, if not nil, makes the newest version of a command of the words of
+	// "submit NAME WORDS". Decode, if not nil, puts a reply to such a command
+	// into words. Without them data and replies are shown as they are.
+	Encode  func(name string, args []string) (version uint32, data []byte, err error)
+	Decode  func(name string, reply []byte) string
+	Example string // arguments of submit, for its help; default the first command with "1"
+
 	// Commands, if not nil, makes further commands of the binary's own.
 	Commands func(e *Env) []*cobra.Command
 }

@@ -61,7 +61,13 @@ func (e *Env) root() *cobra.Command {
 	e.globalFlags(root)
 	root.AddCommand(
 		e.serveCommand(),
+		e.submitCommand(),
+		e.statusCommand(),
+		e.whoCommand(),
+		e.promoteCommand(),
 		e.journalCommand(),
+		e.replayCommand(),
+		e.verifyCommand(),
 		e.benchCommand(),
 	)
 	if e.App.Commands != nil {

@@ -1,0 +1,349 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"understudy.dev/admin"
+	"understudy.dev/journal"
+)
+
+// promoteFlags are the flags of promote.
+type promoteFlags struct {
+	node, reason, actor string
+	accept              []string
+	dryRun, yes         bool
+	wait                time.Duration
+	epoch               uint64
+	minSeq              uint64
+	find                string
+}
+
+func (e *Env) promoteCommand() *cobra.Command {
+	var f promoteFlags
+	c := &cobra.Command{
+		Use: "promote", GroupID: groupRoles,
+		Short: "Make a standby the primary",
+		Long: "Makes a standby the primary: it drains the journal, runs every check, shuts the old primary out by a fence, applies\n" +
+			"what the old primary left, and opens. A refusal comes before the fence and changes nothing (exit 4). On a terminal\n" +
+			"it asks for the group's name first; elsewhere it needs --yes.",
+		Example: "  " + e.App.Name + " promote --node b --dry-run\n" +
+			"  " + e.App.Name + ` promote --node b --yes --reason "a: disk errors, INC-4412"`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return e.promote(cmd, f) },
+	}
+	fl := c.Flags()
+	fl.StringVar(&f.node, "node", "", "`NAME` of the standby (default the node of --admin, if that is one)")
+	fl.StringSliceVar(&f.accept, "accept", nil, "`CHECK`s whose warning you accept")
+	fl.StringVar(&f.reason, "reason", "", "why, for the record")
+	fl.StringVar(&f.actor, "actor", "", "who asks, for the record (default user@host)")
+	fl.BoolVar(&f.dryRun, "dry-run", false, "run the checks only; change nothing")
+	fl.BoolVarP(&f.yes, "yes", "y", false, "do not ask for the group's name")
+	fl.DurationVar(&f.wait, "wait", admin.DefaultWait, "how long to wait for the outcome")
+	fl.Uint64Var(&f.epoch, "expect-epoch", 0, "refuse unless this `EPOCH` is the open one")
+	fl.Uint64Var(&f.minSeq, "expect-seq", 0, "refuse unless `SEQ` is applied before the fence")
+	fl.StringVar(&f.find, "find", "", "say what became of the promotion `OPERATION`; change nothing")
+	c.MarkFlagsMutuallyExclusive("dry-run", "yes", "find")
+	return c
+}
+
+func (e *Env) promote(cmd *cobra.Command, f promoteFlags) error {
+	ctx := cmd.Context()
+	switch {
+	case f.wait <= 0:
+		return usagef("--wait %v: want more than 0", f.wait)
+	case f.find != "":
+		return e.findPromotion(ctx, f)
+	case !f.dryRun && !f.yes && !isTerminal(e.Stdin):
+		return WithHint(usagef("the standard input is no terminal, so nothing was asked"), "%s promote --yes", e.App.Name)
+	}
+	p := &promotion{Env: e, flags: f}
+	p.request(cmd.Flags().Changed("expect-epoch"))
+	if err := p.target(ctx); err != nil {
+		return err
+	}
+	defer p.client.Close()
+	if f.dryRun {
+		return p.dryRun(ctx)
+	}
+	if !f.yes {
+		if err := p.confirm(ctx); err != nil {
+			return err
+		}
+	}
+	return p.run(ctx)
+}
+
+// A promotion is one run of the command.
+type promotion struct {
+	*Env
+	flags  promoteFlags
+	req    admin.PromoteRequest
+	client *admin.Client // of the one node to be promoted
+	status admin.Status
+	node   admin.NodeStatus
+}
+
+// request makes what will be asked for.
+func (p *promotion) request(epochGiven bool) {
+	f := p.flags
+	wait := admin.Duration(f.wait)
+	p.req = admin.PromoteRequest{Reason: f.reason, Actor: f.actor, Wait: &wait, DryRun: f.dryRun}
+	p.req.Expect.MinSeq = journal.Seq(f.minSeq)
+	if epochGiven {
+		epoch := journal.Epoch(f.epoch)
+		p.req.Expect.Epoch = &epoch
+	}
+	for _, id := range f.accept {
+		p.req.Accept = append(p.req.Accept, admin.CheckID(id))
+	}
+	if p.req.Actor == "" {
+		p.req.Actor = p.actor()
+	}
+}
+
+// actor is who runs the command, as far as can be told.
+func (e *Env) actor() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "?"
+	}
+	user := e.Getenv("USER")
+	if user == "" {
+		user = "?"
+	}
+	return user + "@" + host
+}
+
+// target finds the node to be promoted and a client for it alone.
+func (p *promotion) target(ctx context.Context) error {
+	for _, id := range p.req.Accept {
+		if !slices.Contains(admin.AcceptableIDs(), id) {
+			return usagef("--accept %s: this cannot be accepted; these can: %s", id, joined(admin.AcceptableIDs(), ""))
+		}
+	}
+	var err error
+	if p.status, err = p.Env.status(ctx); err != nil {
+		return err
+	}
+	i, err := p.pick()
+	if err != nil {
+		return err
+	}
+	p.node = p.status.Nodes[i]
+	p.req.Expect.Node = p.node.Node
+	if p.client, err = p.adminClient(); err != nil {
+		return err
+	}
+	p.client.BaseURLs = []string{p.node.Admin}
+	return nil
+}
+
+// pick returns the row of the node to be promoted. It guesses nothing: with
+// several URLs the node must be named.
+func (p *promotion) pick() (int, error) {
+	var names []string
+	for i, n := range p.status.Nodes {
+		if n.Reachable && (n.Node == p.flags.node || p.flags.node == "" && len(p.Global.Admin) == 1) {
+			return i, nil
+		}
+		if n.Reachable {
+			names = append(names, n.Node)
+		}
+	}
+	if p.flags.node == "" {
+		return 0, usagef("several nodes answer: name one with --node: %s", strings.Join(names, ", "))
+	}
+	return 0, WithHint(WithCode(admin.ExitNotDone, fmt.Errorf("no node of the name %s answered; these did: %s", p.flags.node, strings.Join(names, ", "))), "%s status", p.App.Name)
+}
+
+// head says what is about to happen.
+func (p *promotion) head(w io.Writer) {
+	fmt.Fprintf(w, "%s: make %s primary", p.status.Group, p.node.Node)
+	for _, n := range p.status.Nodes {
+		if n.State == admin.Serving && n.Node != p.node.Node {
+			fmt.Fprintf(w, " in place of %s", n.Node)
+		}
+	}
+	fmt.Fprintf(w, " (epoch %d -> %d)\n\n", p.status.Epoch, p.status.Epoch+1)
+}
+
+func printChecks(w io.Writer, checks []admin.Check) {
+	for _, c := range checks {
+		fmt.Fprintf(w, "  %-7s %-11s %s\n", c.Verdict, c.ID, c.Detail)
+	}
+	fmt.Fprintln(w)
+}
+
+// dryRun runs the checks and says what would happen.
+func (p *promotion) dryRun(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, p.flags.wait+p.Global.Timeout)
+	defer cancel()
+	r, err := p.client.Promote(ctx, p.req)
+	switch {
+	case err != nil:
+		return p.failed(err)
+	case p.Global.JSON:
+		err = json.NewEncoder(p.Stdout).Encode(r)
+	default:
+		p.head(p.Stdout)
+		printChecks(p.Stdout, r.Checks)
+		if r.Would == admin.WouldPromote {
+			fmt.Fprintln(p.Stdout, "nothing changed. a promotion would go on")
+		}
+	}
+	if err == nil && r.Would != admin.WouldPromote {
+		err = p.refused(r.Detail, r.RefusedBy, r.Checks)
+	}
+	return err
+}
+
+// confirm shows the checks and asks for the group's name.
+func (p *promotion) confirm(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, p.Global.Timeout)
+	defer cancel()
+	c, err := p.client.Checks(ctx, p.node.Node)
+	if err != nil {
+		return err
+	}
+	p.head(p.Stderr)
+	printChecks(p.Stderr, c.Checks)
+	if p.req.Expect.Epoch == nil {
+		p.req.Expect.Epoch = &p.status.Epoch // what is shown is what is answered to
+	}
+	if ids := admin.Refused(c.Checks, p.req.Accept); len(ids) > 0 {
+		return p.refused("", ids, c.Checks)
+	}
+	fmt.Fprint(p.Stderr, "Type the group name to go on: ")
+	line, err := readLine(p.Stdin)
+	switch {
+	case errors.Is(err, io.EOF):
+		return WithHint(usagef("the standard input ended: nothing changed"), "%s promote --yes", p.App.Name)
+	case err != nil:
+		return fmt.Errorf("read the group name: %w", err)
+	case strings.TrimSpace(line) != p.status.Group:
+		return WithCode(admin.ExitNotDone, fmt.Errorf("%q is not the group %s: nothing changed", strings.TrimSpace(line), p.status.Group))
+	}
+	return nil
+}
+
+// refused is the error of a refusal by checks.
+func (p *promotion) refused(detail string, ids []admin.CheckID, checks []admin.Check) error {
+	err := WithCode(admin.ExitRefused, fmt.Errorf("nothing changed. refused: %s", joined(ids, detail)))
+	if len(ids) == 0 {
+		return err
+	}
+	for _, c := range checks {
+		if slices.Contains(ids, c.ID) && !c.Acceptable {
+			return WithHint(err, "%s: %s", c.ID, c.Detail)
+		}
+	}
+	return WithHint(err, "%s promote --node %s --accept %s", p.App.Name, p.node.Node, strings.ReplaceAll(joined(ids, ""), ", ", ","))
+}
+
+// run asks for the promotion and reports what became of it.
+func (p *promotion) run(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, p.flags.wait+p.Global.Timeout)
+	defer cancel()
+	r, err := p.client.Promote(ctx, p.req)
+	if err != nil {
+		return p.failed(err)
+	}
+	return p.printReport(r)
+}
+
+// printReport tells the phases of a promotion that was done.
+func (e *Env) printReport(r admin.Report) error {
+	if e.Global.JSON {
+		return json.NewEncoder(e.Stdout).Encode(r)
+	}
+	w, ms := e.Stdout, r.PhasesMS
+	phase := func(name, what string, took float64) {
+		fmt.Fprintf(w, "  %-8s %-52s %s\n", name, what, shortMillis(took))
+	}
+	phase("checks", counted(len(r.Checks), "check")+" passed", ms.Checks)
+	phase("fence", fmt.Sprintf("epoch %d written at position %s", r.Epoch, grouped(r.FencePosition)), ms.Fence)
+	phase("drain", counted(r.Drained, "record")+" applied since the request", ms.Drain)
+	phase("verify", "outcome digest "+shortHash(r.StateHash), ms.Verify)
+	phase("open", fmt.Sprintf("%s serves epoch %d from seq %s", r.Node, r.Epoch, grouped(r.EpochSeq)), ms.Open)
+	fmt.Fprintf(w, "promoted: %s, epoch %d, %s   operation %s\n", r.Node, r.Epoch, shortMillis(r.TookMS), r.Operation)
+	if r.FromEpoch > 0 {
+		fmt.Fprintf(w, "the primary of epoch %d is fenced: its last record is %s; what it had not journaled was never acknowledged\n", r.FromEpoch, grouped(r.EpochSeq-1))
+	}
+	return nil
+}
+
+// shortHash shortens a hash in hexadecimal for people.
+func shortHash(hex string) string {
+	if len(hex) <= 12 {
+		return hex
+	}
+	return hex[:6] + "…" + hex[len(hex)-4:]
+}
+
+// failed prints the problem as JSON if that was asked for, and adds what can be
+// done next.
+func (p *promotion) failed(err error) error {
+	var prob *admin.Problem
+	var lost *admin.LostAnswerError
+	switch {
+	case errors.As(err, &lost):
+		return WithHint(err, "%s promote --find %s --admin %s", p.App.Name, lost.Operation, lost.URL)
+	case !errors.As(err, &prob):
+		return err
+	}
+	if p.Global.JSON {
+		if jerr := json.NewEncoder(p.Stdout).Encode(prob); jerr != nil {
+			return jerr
+		}
+	}
+	switch prob.Type {
+	case admin.ChecksFailed:
+		if !p.Global.JSON {
+			printChecks(p.Stdout, prob.Checks)
+		}
+		return p.refused(prob.Detail, prob.RefusedBy, prob.Checks)
+	case admin.FencedNotServing:
+		if len(prob.Next) > 0 {
+			return WithHint(err, "%s promote --node %s", p.App.Name, prob.Next[0])
+		}
+	case admin.OutcomeUnknown:
+		return WithHint(err, "%s promote --find %s --admin %s", p.App.Name, prob.Operation, p.node.Admin)
+	case admin.LostRace, admin.AlreadyPrimary, admin.EpochMoved:
+		return WithHint(err, "%s who", p.App.Name)
+	}
+	return err
+}
+
+// findPromotion says what became of an earlier promotion.
+func (e *Env) findPromotion(ctx context.Context, f promoteFlags) error {
+	c, err := e.adminClient()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(ctx, f.wait+e.Global.Timeout)
+	defer cancel()
+	op, err := c.Operation(ctx, f.find, f.wait)
+	switch {
+	case errors.Is(err, admin.NotFound):
+		return WithHint(WithCode(admin.ExitUnknown, fmt.Errorf("no node that answered knows operation %s: a node that restarted has forgotten it", f.find)), "%s who", e.App.Name)
+	case err != nil:
+		return err
+	case op.Report != nil:
+		return e.printReport(*op.Report)
+	case op.Problem != nil:
+		p := &promotion{Env: e, flags: f}
+		return p.failed(op.Problem)
+	}
+	return WithCode(exitNotInTime, fmt.Errorf("operation %s is still %s", f.find, op.State))
+}
