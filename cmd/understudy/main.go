@@ -11,7 +11,10 @@ import (
 )
 
 func main() {
-	cli.Main(cli.App{Name: "understudy", Machine: exchange.Definition(), Commands: commands})
+	cli.Main(cli.App{
+		Name: "understudy", Machine: exchange.Definition(), Commands: commands,
+		Encode: encodeOrder, Decode: decodeReply, Example: orderExample,
+	})
 }
 
 // commands are those that only this binary has.
