@@ -18,6 +18,7 @@ import (
 	"understudy.dev/engines/exchange"
 	"understudy.dev/engines/exchange/flow"
 	"understudy.dev/journal"
+	"understudy.dev/machine"
 )
 
 // A Config says what is shown.
@@ -38,25 +39,25 @@ type Config struct {
 
 // A Result is what a demo measured.
 type Result struct {
-	Passed         bool         `json:"passed"`
-	Seed           uint64       `json:"seed"`
-	Operations     int          `json:"operations"`
-	Acknowledged   int          `json:"acknowledged"`
-	KillAfter      int          `json:"kill_after"`
-	BeforeKill     int          `json:"acknowledged_before_kill"`
-	InFlight       int          `json:"in_flight_at_kill"`
-	P50MS          float64      `json:"p50_ms"` // until the kill
-	P99MS          float64      `json:"p99_ms"`
-	PromoteCode    int          `json:"promote_code"` // HTTP status
-	Promotion      admin.Report `json:"promotion"`
-	Reconnects     uint64       `json:"reconnects"`
-	Retried        uint64       `json:"retried"`        // commands sent more than once
-	Repeated       uint64       `json:"repeated"`       // of these, those that were in already
-	UnavailableMS  *float64     `json:"unavailable_ms"` // from the old primary's last answer to the new one's first
-	RecordsPerNode journal.Seq  `json:"records"`
-	Checks         []Check      `json:"checks"`
-	Fills          string       `json:"fills,omitempty"` // the file written
-	Data           string       `json:"data,omitempty"`  // where the data was kept
+	Passed        bool         `json:"passed"`
+	Seed          uint64       `json:"seed"`
+	Operations    int          `json:"operations"`
+	Acknowledged  int          `json:"acknowledged"`
+	KillAfter     int          `json:"kill_after"`
+	BeforeKill    int          `json:"acknowledged_before_kill"`
+	InFlight      int          `json:"in_flight_at_kill"`
+	P50MS         float64      `json:"p50_ms"` // until the kill
+	P99MS         float64      `json:"p99_ms"`
+	PromoteCode   int          `json:"promote_code"` // HTTP status
+	Promotion     admin.Report `json:"promotion"`
+	Reconnects    uint64       `json:"reconnects"`
+	Retried       uint64       `json:"retried"`        // commands sent more than once
+	Repeated      uint64       `json:"repeated"`       // of these, those that were in already
+	UnavailableMS *float64     `json:"unavailable_ms"` // from the old primary's last answer to the new one's first
+	Records       journal.Seq  `json:"records"`        // in the journal
+	Checks        []Check      `json:"checks"`
+	Fills         string       `json:"fills,omitempty"` // the file written
+	Data          string       `json:"data,omitempty"`  // where the data was kept
 }
 
 // ErrFailed says that the demo came to its end and a check failed.
@@ -225,11 +226,12 @@ func (s *show) failOver(ctx context.Context) error {
 	s.killed.Store(true)
 	f, p50, p99 := s.load.killed()
 	s.a.Kill()
-	s.result.BeforeKill, s.result.InFlight = f.answered, f.sent-f.answered
+	inFlight := min(f.sent-f.answered, machine.DefaultWindow) // one more may wait for room
+	s.result.BeforeKill, s.result.InFlight = f.answered, inFlight
 	s.result.P50MS, s.result.P99MS = admin.Millis(p50), admin.Millis(p99)
 	s.say("load", "%s acknowledged   p50 %s  p99 %s%s", grouped(f.answered), ms(p50), ms(p99), s.behind())
 	s.say("kill -9", "%d (a)   the machine dies after operation %s, with %s commands in flight",
-		s.a.PID(), grouped(s.load.killAt), grouped(f.sent-f.answered))
+		s.a.PID(), grouped(s.load.killAt), grouped(inFlight))
 	if err := s.promote(ctx); err != nil {
 		return err
 	}
@@ -279,12 +281,7 @@ const indent = "                  "
 
 // verify waits until b has nothing more to do, replays the journal and checks.
 func (s *show) verify(ctx context.Context) error {
-	within, cancel := context.WithTimeout(ctx, quietWithin)
-	defer cancel()
-	last := s.load.lastSeq()
-	quiet, err := s.b.Await(within, "quiet", func(n *admin.NodeStatus) bool {
-		return group.Serving(n) && n.AppliedSeq >= last && n.InflightCommands != nil && *n.InflightCommands == 0
-	})
+	quiet, err := s.load.quiet(ctx, s.b)
 	if err != nil {
 		return err
 	}
@@ -293,8 +290,18 @@ func (s *show) verify(ctx context.Context) error {
 		return err
 	}
 	s.result.Checks = s.load.verify(h, &quiet)
-	s.result.Acknowledged, s.result.RecordsPerNode = s.acknowledged(), quiet.AppliedSeq
+	s.result.Acknowledged, s.result.Records = s.acknowledged(), quiet.AppliedSeq
 	return s.writeFills()
+}
+
+// quiet waits until a primary has nothing more to do, and returns its status then.
+func (l *load) quiet(ctx context.Context, n *group.Node) (admin.NodeStatus, error) {
+	ctx, cancel := context.WithTimeout(ctx, quietWithin)
+	defer cancel()
+	last := l.lastSeq()
+	return n.Await(ctx, "quiet", func(s *admin.NodeStatus) bool {
+		return group.Serving(s) && s.AppliedSeq >= last && s.InflightCommands != nil && *s.InflightCommands == 0
+	})
 }
 
 func (s *show) writeFills() error {
