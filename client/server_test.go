@@ -133,6 +133,15 @@ func TestServerRefusesGarbage(t *testing.T) {
 	}
 }
 
+// The last words arrive although the server leaves input unread.
+func TestGoawayArrivesBeforeTheReset(t *testing.T) {
+	s := startServer(t, newGroup(), testServer)
+	c := dialRaw(t, s.addr)
+	c.greet()
+	c.send(append(make([]byte, 4), make([]byte, 512<<10)...))
+	c.wantGoaway(reasonProtocol, "frame of 0 bytes")
+}
+
 // What no client may write into a journal is refused, and the connection stays.
 func TestServerRefusesRequest(t *testing.T) {
 	g := newGroup()
