@@ -179,8 +179,14 @@ func checkPicture(t *testing.T, name, reason string) {
 
 // A run that was killed replays to the end of what was recorded, epoch by epoch.
 func TestKilledRunReplays(t *testing.T) {
-	program, dir := build(t, "v1"), t.TempDir()
-	args := []string{"--journal", "file:" + dir, "--epochs", "1000000", "--points", "120"}
+	program := build(t, "v1")
+	for _, scheme := range []string{"file", "embedded"} {
+		t.Run(scheme, func(t *testing.T) { killAndReplay(t, program, scheme+":"+t.TempDir()) })
+	}
+}
+
+func killAndReplay(t *testing.T, program, journal string) {
+	args := []string{"--journal", journal, "--epochs", "1000000", "--points", "120"}
 	cmd := exec.Command(program, append(args, "--mode", "record")...)
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
