@@ -87,6 +87,11 @@ func TestDifferences(t *testing.T) {
 			r.Output("loss", []byte("0.5"))
 		}},
 		{name: "the same, strictly", strict: true, program: original},
+		{name: "the same command on another path, strictly", strict: true, number: 2, path: "rng", expected: "seed 7", got: "seed 1",
+			program: func(r harness.Recorder) {
+				r.DeviceCmd("alloc", []byte("16"))
+				r.RNGSeed("other", 1)
+			}},
 		{name: "paths in another order, strictly", strict: true, number: 1, expected: `device "alloc" "16" (2 bytes)`, got: "batch size 1",
 			program: func(r harness.Recorder) { r.BatchSize("loader", 1) }},
 	}
@@ -163,6 +168,24 @@ func TestMissingIsCounted(t *testing.T) {
 	var d *harness.Difference
 	if err := h.Close(); !errors.As(err, &d) || d.Number != 10*perStep+1 || d.Missing != 40*perStep {
 		t.Errorf("Close = %v, want %d missing from record %d on", err, 40*perStep, 10*perStep+1)
+	}
+}
+
+// Of many paths that are left, the first in the record is named.
+func TestFirstOfManyMissing(t *testing.T) {
+	j := recorded(t, func(r harness.Recorder) {
+		for i := range 50 {
+			r.RNGSeed(fmt.Sprint("rng", i), 1)
+		}
+		r.DeviceCmd("last", nil)
+	})
+	h := start(t, j, harness.Config{Mode: harness.Replay})
+	if err := h.DeviceCmd("last", nil); err != nil {
+		t.Fatal(err)
+	}
+	var d *harness.Difference
+	if err := h.Close(); !errors.As(err, &d) || d.Number != 1 || d.Path != "rng0" || d.Missing != 50 {
+		t.Errorf("Close = %v, want the first of 50 missing", err)
 	}
 }
 

@@ -274,6 +274,25 @@ func TestSteps(t *testing.T) {
 	})
 }
 
+// Steps that were not used are gone with Resume.
+func TestUnusedStepsAreGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := player(t, spread(t), &collect{}, harness.ReplayOptions{Stepwise: true, Pace: 1})
+		p.Step(100)
+		p.Resume()
+		p.Pause()
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- p.Run(ctx) }()
+		synctest.Wait()
+		if v := p.Progress(); v.Records != 0 || v.State != harness.Paused {
+			t.Errorf("Progress = %+v, want paused before the first", v)
+		}
+		cancel()
+		<-done
+	})
+}
+
 // Cancelling ends a replay wherever it waits, with the cause.
 func TestCancel(t *testing.T) {
 	stop := errors.New("enough")

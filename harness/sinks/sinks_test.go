@@ -2,6 +2,7 @@ package sinks_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 
 	"understudy.dev/harness"
 	"understudy.dev/harness/sinks"
+	"understudy.dev/journal"
 	"understudy.dev/journal/memjournal"
 )
 
@@ -35,6 +37,9 @@ func TestMain(m *testing.M) {
 
 // child acknowledges every entry, but does as its role says at record 3.
 func child(role string) {
+	if role == "asleep" {
+		select {}
+	}
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() {
 		var m sinks.Message
@@ -70,6 +75,7 @@ func misbehave(role string) {
 	case "twice":
 		fmt.Println(`{"ack":3}`)
 	case "flood":
+		os.Stdin.Close()
 		for range 100 {
 			fmt.Println(`{"ack":3}`)
 		}
@@ -152,7 +158,7 @@ func TestExec(t *testing.T) {
 		{role: "twice", number: 4, want: sinks.ErrProtocol},
 		{role: "long line", number: 3, want: sinks.ErrProtocol, closing: "killed"},
 		{role: "die", number: 3, want: sinks.ErrExited, text: "exit status 3", closing: "exit status 3"},
-		{role: "flood", number: 4},
+		{role: "flood", number: 4, want: sinks.ErrExited},
 		{role: "silent", number: 3, want: harness.ErrSinkTimeout, closing: "killed"},
 		{role: "deaf", number: 3, want: sinks.ErrExited, closing: "killed"},
 		{role: "bad status", closing: "exit status 7"},
@@ -185,7 +191,7 @@ func TestExec(t *testing.T) {
 				t.Errorf("replay = %v; want %v %q at record %d", err, tt.want, tt.text, tt.number)
 			}
 			err = s.Close()
-			if tt.closing == "" && err != nil && tt.role != "flood" || tt.closing != "" && (err == nil || !strings.Contains(err.Error(), tt.closing)) {
+			if tt.closing == "" && err != nil || tt.closing != "" && (err == nil || !strings.Contains(err.Error(), tt.closing)) {
 				t.Errorf("Close = %v, want %q", err, tt.closing)
 			}
 			if again := s.Close(); again != err {
@@ -218,6 +224,27 @@ func TestExecCannotStart(t *testing.T) {
 		if _, err := sinks.NewExec(argv, sinks.ExecConfig{}); err == nil {
 			t.Errorf("NewExec(%q) succeeded", argv)
 		}
+	}
+}
+
+// A child that does not even read is killed when the deadline has passed.
+func TestExecDoesNotRead(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := sinks.NewExec([]string{self}, sinks.ExecConfig{Env: append(os.Environ(), childRole+"=asleep"), Grace: 20 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	e := harness.Entry{Number: 1, Kind: journal.KindDevice, Data: make([]byte, 1<<20)} // more than a pipe holds
+	if err := s.Apply(ctx, &e); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Apply = %v, want the context's end", err)
+	}
+	if err := s.Close(); err == nil || !strings.Contains(err.Error(), "killed") {
+		t.Errorf("Close = %v, want killed", err)
 	}
 }
 
