@@ -184,3 +184,10 @@ func TestExportLeavesNothingHalf(t *testing.T) {
 		t.Errorf("export over a file: %v, want %v", err, os.ErrExist)
 	}
 }
+
+func write(tb testing.TB, path string, data []byte) {
+	tb.Helper()
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		tb.Fatal(err)
+	}
+}

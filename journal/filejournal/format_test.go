@@ -1,0 +1,284 @@
+package filejournal_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"understudy.dev/journal"
+	"understudy.dev/journal/filejournal"
+)
+
+var update = flag.Bool("update", false, "write testdata/v1 anew; only before the version is released")
+
+// fixture is a journal that version 1 wrote; no later version may fail to read
+// it. It was closed cleanly, and its first segment was trimmed.
+const fixture = "testdata/v1"
+
+// writeFixture writes a journal like the one in testdata.
+func writeFixture(t *testing.T, dir string) {
+	t.Helper()
+	j, err := filejournal.Open(dir, filejournal.Config{SegmentBytes: tiny, Foreground: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &fixtureWriter{t: t, j: j}
+	s.fence(1, "alpha/1")
+	for i := range 30 {
+		s.append(i)
+	}
+	s.fence(2, "beta/2")
+	for i := range 30 {
+		s.append(i)
+	}
+	if err := j.Trim(t.Context(), 5000); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// forget removes what is of the machine that wrote a journal, as if it had been
+// copied from another: the mapped block, locks and spares.
+func forget(t *testing.T, dir string) {
+	t.Helper()
+	path := filepath.Join(dir, "journal.state")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(b[:4096])
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, pattern := range []string{"lock*", "spare-*"} {
+		names, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			if err := os.Remove(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+type fixtureWriter struct {
+	t     *testing.T
+	j     *filejournal.Journal
+	track journal.Tracker
+}
+
+func (w *fixtureWriter) fence(epoch journal.Epoch, owner string) {
+	pos, err := w.j.Fence(w.t.Context(), epoch, owner)
+	w.take(pos, journal.AppendFence(nil, epoch, owner), err)
+}
+
+func (w *fixtureWriter) append(i int) {
+	c := w.track.Cursor
+	b := journal.NewBuilder(c.Owner, 1<<20, c.Time)
+	for k := range i % 4 { // none makes a barrier
+		r := journal.Record{
+			Time: journal.Time(1_700_000_000_000_000_000 + int64(c.Seq)*1_000_003 + int64(k)), Kind: journal.Kind(1 + i%4),
+			Name: fmt.Sprintf("order.%d", k), Version: uint32(i), Client: uint64(i * 1000), Request: uint64(i + 5), Low: uint64(i),
+			Data: bytes.Repeat([]byte{byte(i), byte(k)}, i*2),
+		}
+		if err := b.Add(&r); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	data := b.Seal(c.Seq+1, c.Epoch, journal.Digest{Seq: c.Seq}, c.Chain)
+	pos, err := w.j.Append(w.t.Context(), c.Epoch, c.Pos, data)
+	w.take(pos, data, err)
+}
+
+func (w *fixtureWriter) take(pos journal.Position, data []byte, err error) {
+	w.t.Helper()
+	var b journal.Batch
+	if err == nil {
+		_, _, err = w.track.Take(journal.Entry{Pos: pos, Data: data}, &b)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// line is a record as docs/read_journal.py prints it.
+type line struct {
+	Seq     journal.Seq   `json:"seq"`
+	Kind    string        `json:"kind"`
+	Name    string        `json:"name"`
+	Version uint32        `json:"version"`
+	Time    journal.Time  `json:"time"`
+	Client  uint64        `json:"client"`
+	Request uint64        `json:"request"`
+	Low     uint64        `json:"low"`
+	Data    string        `json:"data"`
+	Epoch   journal.Epoch `json:"epoch"`
+}
+
+// linesOf reads all live records of a journal, with every check.
+func linesOf(t *testing.T, j journal.Journal) (lines []line) {
+	t.Helper()
+	end, err := journal.SampleEnd(t.Context(), j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := journal.Cursor{}
+	if end.First > 0 {
+		if from, err = journal.Locate(t.Context(), j, journal.Target{Seq: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := journal.NewReader(j, journal.ReaderConfig{From: from})
+	defer r.Close()
+	for r.Cursor().Pos < end.Pos {
+		var it journal.Item
+		if err := r.Next(t.Context(), &it); err != nil {
+			t.Fatal(err)
+		}
+		if it.Verdict != journal.Live {
+			continue
+		}
+		records, err := it.Batch.Records(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range records {
+			lines = append(lines, line{
+				Seq: r.Seq, Kind: r.Kind.String(), Name: r.Name, Version: r.Version, Time: r.Time, Client: r.Client,
+				Request: r.Request, Low: r.Low, Data: hex.EncodeToString(r.Data), Epoch: r.Epoch,
+			})
+		}
+	}
+	return lines
+}
+
+// This version reads what version 1 wrote: the folder, and the archive of it.
+func TestReadsVersion1(t *testing.T) {
+	if *update {
+		if err := errors.Join(os.RemoveAll(fixture), os.MkdirAll(fixture, 0o755)); err != nil {
+			t.Fatal(err)
+		}
+		writeFixture(t, filepath.Join(fixture, "journal"))
+		forget(t, filepath.Join(fixture, "journal"))
+		j := openAt(t, filepath.Join(fixture, "journal"), filejournal.Config{ReadOnly: true})
+		if _, err := filejournal.ExportFile(t.Context(), filepath.Join(fixture, "archive.udj"), j, filejournal.ExportConfig{}); err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		for _, l := range linesOf(t, j) {
+			if err := json.NewEncoder(&out).Encode(l); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.WriteFile(filepath.Join(fixture, "records.jsonl"), out.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := readLines(t, fixtureLines(t))
+	if len(want) < 50 {
+		t.Fatalf("%d records in the fixture", len(want))
+	}
+	j := openAt(t, filepath.Join(fixture, "journal"), filejournal.Config{ReadOnly: true})
+	sameLines(t, "folder", linesOf(t, j), want)
+	a, err := filejournal.OpenArchive(filepath.Join(fixture, "archive.udj"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	sameLines(t, "archive", linesOf(t, a), want)
+
+	// It can also be written on.
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join(fixture, "journal"))); err != nil {
+		t.Fatal(err)
+	}
+	w := openAt(t, dir, filejournal.Config{})
+	if _, err := w.Fence(t.Context(), 3, "gamma/3"); err != nil {
+		t.Fatal(err)
+	}
+	sameLines(t, "folder with another fence", linesOf(t, w), want)
+}
+
+func fixtureLines(t *testing.T) []byte {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(fixture, "records.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func readLines(t *testing.T, b []byte) (lines []line) {
+	t.Helper()
+	for s := bufio.NewScanner(bytes.NewReader(b)); s.Scan(); {
+		var l line
+		if err := json.Unmarshal(s.Bytes(), &l); err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, l)
+	}
+	return lines
+}
+
+func sameLines(t *testing.T, what string, got, want []line) {
+	t.Helper()
+	for i := range min(len(got), len(want)) {
+		if got[i] != want[i] {
+			t.Fatalf("%s: record %d is %+v, want %+v", what, i, got[i], want[i])
+		}
+	}
+	if len(got) != len(want) {
+		t.Errorf("%s: %d records, want %d", what, len(got), len(want))
+	}
+}
+
+// The reader in Python, written from docs/FORMAT.md, reads the same records: of
+// the fixture, of a new journal, and of one with recycled segments.
+func TestPythonReader(t *testing.T) {
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("no python3")
+	}
+	read := func(dir string) ([]byte, error) { return exec.Command(python, "../../docs/read_journal.py", dir).Output() }
+	out, err := read(filepath.Join(fixture, "journal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameLines(t, "fixture", readLines(t, out), readLines(t, fixtureLines(t)))
+
+	dir := t.TempDir()
+	writeFixture(t, dir)
+	j := openAt(t, dir, filejournal.Config{ReadOnly: true})
+	if out, err = read(dir); err != nil {
+		t.Fatal(err)
+	}
+	sameLines(t, "new journal", readLines(t, out), linesOf(t, j))
+
+	segments, err := filepath.Glob(filepath.Join(dir, "*.udj"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(segments[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[4200] ^= 1
+	if err := os.WriteFile(segments[0], b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := read(dir); err == nil {
+		t.Errorf("a damaged journal was read: %d bytes", len(out))
+	}
+}
