@@ -86,6 +86,7 @@ type Archive struct {
 	from   journal.Cursor
 	end    journal.Cursor
 	size   int64 // of the entries in bytes
+	index  int64 // offset of the index, where the blocks end
 	blocks []block
 	zstd   *zstd.Decoder
 
@@ -184,8 +185,8 @@ func (a *Archive) readFooter() error {
 	if sum(b[12:]) != le.Uint32(b[8:]) {
 		return a.damaged(at, 0, fmt.Errorf("%w: archive footer: %w", ErrDamaged, journal.ErrChecksum))
 	}
-	a.size, a.end = int64(le.Uint64(b[32:])), getCursor(b[40:])
-	return a.readIndex(int64(le.Uint64(b[16:])), at)
+	a.index, a.size, a.end = int64(le.Uint64(b[16:])), int64(le.Uint64(b[32:])), getCursor(b[40:])
+	return a.readIndex(a.index, at)
 }
 
 func (a *Archive) readIndex(from, to int64) error {
@@ -291,7 +292,7 @@ func (a *Archive) block(i int) ([]byte, error) {
 		return nil, err
 	}
 	size, rawSize := binary.LittleEndian.Uint32(head[8:]), binary.LittleEndian.Uint32(head[12:])
-	if string(head[:4]) != blockMagic || size > maxBlock || rawSize > maxBlock {
+	if string(head[:4]) != blockMagic || at.offset+blockHeader+int64(size) > a.index || rawSize > maxBlock {
 		return nil, bad(journal.ErrMalformed)
 	}
 	b, err := a.read(at.offset+8, 8+int64(size))

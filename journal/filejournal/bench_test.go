@@ -2,6 +2,7 @@ package filejournal_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -109,4 +110,82 @@ func (p *pen) append(tb testing.TB, n int) {
 		tb.Fatal(err)
 	}
 	p.pos, p.first = pos, p.first+journal.Seq(n)
+}
+
+// benchJournal returns a journal of about 64 MiB in batches of 512 commands.
+func benchJournal(b *testing.B) (j *filejournal.Journal, records int, size int64) {
+	b.Helper()
+	j = openAt(b, b.TempDir(), filejournal.Config{})
+	if _, err := j.Fence(b.Context(), 1, "bench"); err != nil {
+		b.Fatal(err)
+	}
+	at, err := readTo(b.Context(), j, 1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	w := journal.NewWriter(j, at.Cursor, journal.WriterConfig{})
+	bl := w.NewBuilder()
+	rec := journaltest.Records(1, benchBytes)[0]
+	for records < 400_000 {
+		bl.Reset()
+		for range 512 {
+			rec.Request, rec.Time = rec.Request+1, 0
+			if err := bl.Add(&rec); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if err := w.Append(b.Context(), bl, journal.Digest{}); err != nil {
+			b.Fatal(err)
+		}
+		records += 512
+	}
+	return j, records, int64(w.Cursor().Pos)
+}
+
+// BenchmarkRead reads a journal back: with the checksums alone, with the chain
+// too, and beside it hashes as many bytes in pieces as large.
+func BenchmarkRead(b *testing.B) {
+	for _, skipChain := range []bool{true, false} {
+		name := map[bool]string{true: "checksum", false: "checksum and chain"}[skipChain]
+		b.Run(name, func(b *testing.B) {
+			j, n, size := benchJournal(b)
+			var records []journal.Record
+			b.SetBytes(size)
+			b.ReportAllocs()
+			for b.Loop() {
+				r := journal.NewReader(j, journal.ReaderConfig{SkipChain: skipChain})
+				for seen := 0; seen < n; {
+					var it journal.Item
+					if err := r.Next(b.Context(), &it); err != nil {
+						b.Fatal(err)
+					}
+					if it.Verdict != journal.Live {
+						continue
+					}
+					var err error
+					if records, err = it.Batch.Records(records[:0]); err != nil {
+						b.Fatal(err)
+					}
+					seen += len(records)
+				}
+				r.Close()
+			}
+			b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "records/s")
+		})
+	}
+	b.Run("chain hash alone", func(b *testing.B) {
+		piece := make([]byte, 512*(benchBytes+20))
+		const size = 64 << 20
+		b.SetBytes(size)
+		for b.Loop() {
+			h := sha256.New()
+			var link []byte
+			for n := 0; n < size; n += len(piece) {
+				h.Reset()
+				h.Write(link)
+				h.Write(piece)
+				link = h.Sum(link[:0])
+			}
+		}
+	})
 }

@@ -251,7 +251,9 @@ func TestPythonReader(t *testing.T) {
 	if err != nil {
 		t.Skip("no python3")
 	}
-	read := func(dir string) ([]byte, error) { return exec.Command(python, "../../docs/read_journal.py", dir).Output() }
+	read := func(dir string) ([]byte, error) {
+		return exec.Command(python, "../../docs/read_journal.py", dir).Output()
+	}
 	out, err := read(filepath.Join(fixture, "journal"))
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,58 @@
+package filejournal_test
+
+import (
+	"runtime"
+	"testing"
+
+	"understudy.dev/journal"
+	"understudy.dev/journal/filejournal"
+	"understudy.dev/journal/journaltest"
+)
+
+// A journal of 1 GB is read in less than 64 MB of memory (RULES 41).
+func TestReadingIsBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes 1 GB")
+	}
+	j := openAt(t, t.TempDir(), filejournal.Config{})
+	if _, err := j.Fence(t.Context(), 1, "a"); err != nil {
+		t.Fatal(err)
+	}
+	at, err := readTo(t.Context(), j, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := journal.NewWriter(j, at.Cursor, journal.WriterConfig{})
+	b := w.NewBuilder()
+	rec := journaltest.Records(1, 2048)[0]
+	for w.Cursor().Pos < 1<<30 {
+		b.Reset()
+		for range 400 {
+			if err := b.Add(&rec); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Append(t.Context(), b, journal.Digest{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := journal.NewReader(j, journal.ReaderConfig{})
+	defer r.Close()
+	runtime.GC()
+	peak, batches := uint64(0), 0
+	for r.Cursor().Pos < w.Cursor().Pos {
+		var it journal.Item
+		if err := r.Next(t.Context(), &it); err != nil {
+			t.Fatal(err)
+		}
+		if batches++; batches%16 == 0 {
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			peak = max(peak, m.HeapInuse+m.StackInuse)
+		}
+	}
+	if peak > 64<<20 {
+		t.Errorf("%d MiB in use while reading %d MiB", peak>>20, w.Cursor().Pos>>20)
+	}
+	t.Logf("at most %d MiB in use", peak>>20)
+}
