@@ -146,8 +146,7 @@ func (a *Actor) RNGSeed(path string, fresh uint64) (uint64, error) {
 	if a.h.state.Load() == nil {
 		return fresh, nil
 	}
-	data, err := a.number(journal.KindSeed, path, fresh)
-	return data, err
+	return a.number(journal.KindSeed, path, fresh)
 }
 
 // BatchSize implements Recorder.
@@ -195,7 +194,7 @@ func (a *Actor) did(kind journal.Kind, name string, data []byte) error {
 		case s.rec != nil:
 			full, version := name, uint32(versionPlain)
 			if a.path != "" {
-				full, version = a.scoped(&a.commands, separator, name), versionScoped
+				full, version = a.scoped(&a.commands, name, a.command), versionScoped
 			}
 			err = s.rec.record(kind, version, full, data)
 		case s.cmp != nil:
@@ -219,7 +218,7 @@ func (a *Actor) input(kind journal.Kind, sub string, fresh []byte) ([]byte, erro
 	}
 	path := sub
 	if a.path != "" {
-		path = a.scoped(&a.inputs, "/", sub)
+		path = a.scoped(&a.inputs, sub, a.below)
 	}
 	for {
 		s := a.h.state.Load()
@@ -262,9 +261,12 @@ func (a *Actor) settle(err error, kind journal.Kind, path, name string) error {
 // maxScoped bounds an actor's memory when names are all different.
 const maxScoped = 4096
 
-// scoped returns the actor's path and name in one string, without allocating for
-// a name that it has met.
-func (a *Actor) scoped(known *map[string]string, between, name string) string {
+func (a *Actor) command(name string) string { return a.path + separator + name }
+func (a *Actor) below(sub string) string    { return join(a.path, sub) }
+
+// scoped returns what of makes of a name, without allocating for one that it has
+// met.
+func (a *Actor) scoped(known *map[string]string, name string, of func(string) string) string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if s, ok := (*known)[name]; ok {
@@ -273,10 +275,7 @@ func (a *Actor) scoped(known *map[string]string, between, name string) string {
 	if *known == nil || len(*known) >= maxScoped {
 		*known = make(map[string]string)
 	}
-	s := a.path + between + name
-	if between != separator {
-		s = join(a.path, name)
-	}
+	s := of(name)
 	(*known)[strings.Clone(name)] = s
 	return s
 }

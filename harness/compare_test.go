@@ -44,41 +44,59 @@ func TestDifferences(t *testing.T) {
 		got      string // "" is nothing
 	}{
 		{name: "the same", program: original},
-		{name: "another payload", number: 1, expected: `device "alloc" "16" (2 bytes)`, got: `device "alloc" "17" (2 bytes)`,
-			program: func(r harness.Recorder) { r.DeviceCmd("alloc", []byte("17")) }},
-		{name: "another name", number: 1, expected: `device "alloc" "16" (2 bytes)`, got: `device "free" "16" (2 bytes)`,
-			program: func(r harness.Recorder) { r.DeviceCmd("free", []byte("16")) }},
-		{name: "another kind", number: 1, expected: `device "alloc" "16" (2 bytes)`, got: `kernel "alloc" "16" (2 bytes)`,
-			program: func(r harness.Recorder) { r.KernelCmd("alloc", []byte("16")) }},
-		{name: "another input", number: 2, path: "rng", expected: "seed 7", got: "batch size 3",
-			program: func(r harness.Recorder) { r.BatchSize("rng", 3) }},
-		{name: "another output", number: 5, expected: `output "loss" "0.5" (3 bytes)`, got: `output "loss" "0.4" (3 bytes)`,
+		{
+			name: "another payload", number: 1, expected: `device "alloc" "16" (2 bytes)`, got: `device "alloc" "17" (2 bytes)`,
+			program: func(r harness.Recorder) { r.DeviceCmd("alloc", []byte("17")) },
+		},
+		{
+			name: "another name", number: 1, expected: `device "alloc" "16" (2 bytes)`, got: `device "free" "16" (2 bytes)`,
+			program: func(r harness.Recorder) { r.DeviceCmd("free", []byte("16")) },
+		},
+		{
+			name: "another kind", number: 1, expected: `device "alloc" "16" (2 bytes)`, got: `kernel "alloc" "16" (2 bytes)`,
+			program: func(r harness.Recorder) { r.KernelCmd("alloc", []byte("16")) },
+		},
+		{
+			name: "another input", number: 2, path: "rng", expected: "seed 7", got: "batch size 3",
+			program: func(r harness.Recorder) { r.BatchSize("rng", 3) },
+		},
+		{
+			name: "another output", number: 5, expected: `output "loss" "0.5" (3 bytes)`, got: `output "loss" "0.4" (3 bytes)`,
 			program: func(r harness.Recorder) {
 				r.DeviceCmd("alloc", []byte("16"))
 				r.KernelCmd("saxpy", []byte("a"))
 				r.Output("loss", []byte("0.4"))
-			}},
-		{name: "one left out", number: 3, expected: `kernel "saxpy" "a" (1 bytes)`, got: `output "loss" "0.5" (3 bytes)`,
+			},
+		},
+		{
+			name: "one left out", number: 3, expected: `kernel "saxpy" "a" (1 bytes)`, got: `output "loss" "0.5" (3 bytes)`,
 			program: func(r harness.Recorder) {
 				r.DeviceCmd("alloc", []byte("16"))
 				r.Output("loss", []byte("0.5"))
-			}},
-		{name: "ended early", number: 2, path: "rng", expected: "seed 7",
+			},
+		},
+		{
+			name: "ended early", number: 2, path: "rng", expected: "seed 7",
 			program: func(r harness.Recorder) {
 				r.DeviceCmd("alloc", []byte("16"))
 				r.BatchSize("loader", 0)
-			}},
+			},
+		},
 		{name: "did nothing", number: 1, expected: `device "alloc" "16" (2 bytes)`, program: func(harness.Recorder) {}},
-		{name: "did more", number: 6, got: `device "free" 00 (1 bytes)`,
+		{
+			name: "did more", number: 6, got: `device "free" 00 (1 bytes)`,
 			program: func(r harness.Recorder) {
 				original(r)
 				r.DeviceCmd("free", []byte{0})
-			}},
-		{name: "did more on a new path", number: 6, path: "new", got: "seed 1",
+			},
+		},
+		{
+			name: "did more on a new path", number: 6, path: "new", got: "seed 1",
 			program: func(r harness.Recorder) {
 				original(r)
 				r.RNGSeed("new", 1)
-			}},
+			},
+		},
 		{name: "paths in another order", program: func(r harness.Recorder) {
 			r.BatchSize("loader", 1)
 			r.RNGSeed("rng", 1)
@@ -87,13 +105,17 @@ func TestDifferences(t *testing.T) {
 			r.Output("loss", []byte("0.5"))
 		}},
 		{name: "the same, strictly", strict: true, program: original},
-		{name: "the same command on another path, strictly", strict: true, number: 2, path: "rng", expected: "seed 7", got: "seed 1",
+		{
+			name: "the same command on another path, strictly", strict: true, number: 2, path: "rng", expected: "seed 7", got: "seed 1",
 			program: func(r harness.Recorder) {
 				r.DeviceCmd("alloc", []byte("16"))
 				r.RNGSeed("other", 1)
-			}},
-		{name: "paths in another order, strictly", strict: true, number: 1, expected: `device "alloc" "16" (2 bytes)`, got: "batch size 1",
-			program: func(r harness.Recorder) { r.BatchSize("loader", 1) }},
+			},
+		},
+		{
+			name: "paths in another order, strictly", strict: true, number: 1, expected: `device "alloc" "16" (2 bytes)`, got: "batch size 1",
+			program: func(r harness.Recorder) { r.BatchSize("loader", 1) },
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -22,30 +22,46 @@ func TestDiff(t *testing.T) {
 		got      string
 	}{
 		{name: "the same"},
-		{name: "another kernel", b: func(r harness.Recorder) { program(r, 10, 1, 4) },
-			number: 3*perStep + 5, expected: `kernel "saxpy" "3" (1 bytes)`, got: `kernel "sgemm" "3" (1 bytes)`},
-		{name: "one seed", a: func(r harness.Recorder) { r.RNGSeed("x", 1); r.RNGSeed("x", 2) }, b: func(r harness.Recorder) { r.RNGSeed("x", 1); r.RNGSeed("x", 3) },
-			number: 2, path: "x", expected: "seed 2", got: "seed 3"},
-		{name: "one batch size", a: func(r harness.Recorder) { r.BatchSize("x", 32) }, b: func(r harness.Recorder) { r.BatchSize("x", 16) },
-			number: 1, path: "x", expected: "batch size 32", got: "batch size 16"},
-		{name: "one flipped bit", a: func(r harness.Recorder) { r.Output("w", []byte{1, 2}) }, b: func(r harness.Recorder) { r.Output("w", []byte{1, 3}) },
-			number: 1, expected: `output "w" 0102 (2 bytes)`, got: `output "w" 0103 (2 bytes)`},
+		{
+			name: "another kernel", b: func(r harness.Recorder) { program(r, 10, 1, 4) },
+			number: 3*perStep + 5, expected: `kernel "saxpy" "3" (1 bytes)`, got: `kernel "sgemm" "3" (1 bytes)`,
+		},
+		{
+			name: "one seed", a: func(r harness.Recorder) { r.RNGSeed("x", 1); r.RNGSeed("x", 2) }, b: func(r harness.Recorder) { r.RNGSeed("x", 1); r.RNGSeed("x", 3) },
+			number: 2, path: "x", expected: "seed 2", got: "seed 3",
+		},
+		{
+			name: "one batch size", a: func(r harness.Recorder) { r.BatchSize("x", 32) }, b: func(r harness.Recorder) { r.BatchSize("x", 16) },
+			number: 1, path: "x", expected: "batch size 32", got: "batch size 16",
+		},
+		{
+			name: "one flipped bit", a: func(r harness.Recorder) { r.Output("w", []byte{1, 2}) }, b: func(r harness.Recorder) { r.Output("w", []byte{1, 3}) },
+			number: 1, expected: `output "w" 0102 (2 bytes)`, got: `output "w" 0103 (2 bytes)`,
+		},
 		{name: "the second is shorter", b: func(r harness.Recorder) { program(r, 9, 1, 0) }, number: 9*perStep + 1, path: "shuffle", expected: "seed 10"},
 		{name: "the second is longer", a: func(r harness.Recorder) { program(r, 9, 1, 0) }, number: 9*perStep + 1, path: "shuffle", got: "seed 10"},
-		{name: "paths in another order",
-			a: func(r harness.Recorder) { r.RNGSeed("x", 1); r.RNGSeed("y", 2); r.DeviceCmd("z", nil) },
-			b: func(r harness.Recorder) { r.DeviceCmd("z", nil); r.RNGSeed("y", 2); r.RNGSeed("x", 1) }},
-		{name: "paths in another order, strictly", opts: harness.DiffOptions{Strict: true},
+		{
+			name: "paths in another order",
+			a:    func(r harness.Recorder) { r.RNGSeed("x", 1); r.RNGSeed("y", 2); r.DeviceCmd("z", nil) },
+			b:    func(r harness.Recorder) { r.DeviceCmd("z", nil); r.RNGSeed("y", 2); r.RNGSeed("x", 1) },
+		},
+		{
+			name: "paths in another order, strictly", opts: harness.DiffOptions{Strict: true},
 			a:      func(r harness.Recorder) { r.RNGSeed("x", 1); r.RNGSeed("y", 2) },
 			b:      func(r harness.Recorder) { r.RNGSeed("y", 2); r.RNGSeed("x", 1) },
-			number: 1, path: "x", expected: "seed 1", got: "seed 2"},
-		{name: "the first of two, met second",
+			number: 1, path: "x", expected: "seed 1", got: "seed 2",
+		},
+		{
+			name:   "the first of two, met second",
 			a:      func(r harness.Recorder) { r.RNGSeed("x", 1); r.RNGSeed("y", 2) },
 			b:      func(r harness.Recorder) { r.RNGSeed("y", 3); fill(r, 50); r.RNGSeed("x", 9) },
-			number: 1, path: "x", expected: "seed 1", got: "seed 9"},
-		{name: "only parts", opts: harness.DiffOptions{A: harness.Range{From: 2, To: 3}, B: harness.Range{From: 1, To: 2}},
+			number: 1, path: "x", expected: "seed 1", got: "seed 9",
+		},
+		{
+			name: "only parts", opts: harness.DiffOptions{A: harness.Range{From: 2, To: 3}, B: harness.Range{From: 1, To: 2}},
 			a: func(r harness.Recorder) { fill(r, 1); r.RNGSeed("x", 1); r.RNGSeed("x", 2); fill(r, 3) },
-			b: func(r harness.Recorder) { r.RNGSeed("x", 1); r.RNGSeed("x", 2); r.RNGSeed("x", 3) }},
+			b: func(r harness.Recorder) { r.RNGSeed("x", 1); r.RNGSeed("x", 2); r.RNGSeed("x", 3) },
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -16,9 +16,6 @@ type Range struct {
 	To   uint64 // the last; 0 is as far as there are any
 }
 
-// holds reports whether n is in the range.
-func (r Range) holds(n uint64) bool { return n >= r.From && !r.beyond(n) }
-
 // beyond reports whether n is after the range.
 func (r Range) beyond(n uint64) bool { return r.To != 0 && n > r.To }
 

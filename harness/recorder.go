@@ -53,10 +53,9 @@ type recorder struct {
 	open    *group     // gathers
 	spare   *group     // nil while it is in flight
 	next    uint64     // the next entry's number
-	end     journal.Position
-	err     error // final: nothing can be recorded any more
-	leaving bool  // no more entries
-	stop    bool  // run ends when nothing is open
+	err     error      // final: nothing can be recorded any more
+	leaving bool       // no more entries
+	stop    bool       // run ends when nothing is open
 }
 
 // A group is one batch on its way.
@@ -78,7 +77,7 @@ type result struct {
 func newRecorder(t *tenure, cfg *Config) *recorder {
 	r := &recorder{
 		w: t.w, async: cfg.Async, linger: cfg.Linger, timeout: cfg.Timeout, base: time.Now(),
-		kick: make(chan struct{}, 1), stopped: make(chan struct{}), next: t.last + 1, end: t.w.Cursor().Pos,
+		kick: make(chan struct{}, 1), stopped: make(chan struct{}), next: t.last + 1,
 	}
 	r.zero = max(journal.TimeOf(r.base), t.w.Cursor().Time+1)
 	r.turned = sync.NewCond(&r.mu)
@@ -250,7 +249,6 @@ func (r *recorder) append(g *group) error {
 // number is burnt.
 func (r *recorder) finishLocked(g *group, err error) {
 	if err == nil {
-		r.end = r.w.Cursor().Pos
 		r.answerLocked(g, nil)
 	} else {
 		r.failLocked(g, err)
@@ -317,11 +315,4 @@ func (r *recorder) last() uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.next - 1
-}
-
-// stored returns the position up to which the journal is known to reach.
-func (r *recorder) stored() journal.Position {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.end
 }
