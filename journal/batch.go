@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"slices"
 )
 
 // A batch as stored, little endian.
@@ -159,102 +160,79 @@ func (d *Decoder) header(data []byte, b *Batch) error {
 // one of the Err values that a CorruptError holds; dst is then unchanged.
 func (b *Batch) Records(dst []Record) ([]Record, error) {
 	keep := len(dst)
-	p := parser{b: b.body}
+	dst = slices.Grow(dst, b.Count)[:keep+b.Count]
 	table := b.names.table[:0]
-	t := b.Time
+	t, body, at := b.Time, b.body, 0
 	for i := range b.Count {
-		kind := Kind(p.byte())
-		name, fresh := p.name(b.names, table)
-		if fresh {
-			table = append(table, name)
+		// A value that is cut short or malformed moves at beyond the end, where it
+		// stays; so one look at the end of a record is enough.
+		var kind Kind
+		if at < len(body) {
+			kind = Kind(body[at])
 		}
-		version := p.uvarint()
-		delta := p.uvarint()
-		client, request, low := p.uvarint(), p.uvarint(), p.uvarint()
-		data := p.bytes()
+		var index, version, delta, client, request, low, size uint64
+		index, at = uvarint(body, at+1)
+		var name string
+		switch {
+		case index < uint64(len(table)):
+			name = table[index]
+		case index > uint64(len(table)):
+			at = len(body) + 1
+		default:
+			if size, at = uvarint(body, at); size > MaxName || at > len(body) || size > uint64(len(body)-at) {
+				at = len(body) + 1
+				break
+			}
+			name = b.names.of(body[at : at+int(size)])
+			table = append(table, name)
+			at += int(size)
+		}
+		version, at = uvarint(body, at)
+		delta, at = uvarint(body, at)
+		client, at = uvarint(body, at)
+		request, at = uvarint(body, at)
+		low, at = uvarint(body, at)
+		size, at = uvarint(body, at)
 		// The first record has no delta and every other one has; the sum, checked
 		// below the end at each step, cannot overflow.
-		if p.bad || version > 1<<32-1 || low > request || (delta == 0) != (i == 0) || delta > uint64(b.End-t) {
+		if at > len(body) || size > uint64(len(body)-at) ||
+			version > 1<<32-1 || low > request || (delta == 0) != (i == 0) || delta > uint64(b.End-t) {
 			b.names.table = table
 			return dst[:keep], fmt.Errorf("record %d of %d: %w", i+1, b.Count, ErrMalformed)
 		}
 		t += Time(delta)
-		dst = append(dst, Record{
-			Seq: b.First + Seq(i), Epoch: b.Epoch, Time: t, Kind: kind, Name: name, Version: uint32(version),
-			Client: client, Request: request, Low: request - low, Data: data,
-		})
+		end := at + int(size)
+		r := &dst[keep+i]
+		r.Seq, r.Epoch, r.Time, r.Kind, r.Name, r.Version = b.First+Seq(i), b.Epoch, t, kind, name, uint32(version)
+		r.Client, r.Request, r.Low, r.Data = client, request, request-low, body[at:end:end]
+		at = end
 	}
 	b.names.table = table
-	if len(p.b) != 0 || t != b.End {
-		return dst[:keep], fmt.Errorf("%w: %d bytes after the last record, which ends at %d of %d", ErrMalformed, len(p.b), t, b.End)
+	if at != len(body) || t != b.End {
+		return dst[:keep], fmt.Errorf("%w: %d bytes after the last record, which ends at %d of %d", ErrMalformed, len(body)-at, t, b.End)
 	}
 	return dst, nil
 }
 
-// A parser takes values off the front of b; once something did not fit, bad
-// stays true and everything is zero.
-type parser struct {
-	b   []byte
-	bad bool
+// uvarint reads the number at b[i:] and returns where it ends. What is cut
+// short, or not the shortest encoding, so that accepted bytes would not encode
+// to themselves, ends beyond the end.
+func uvarint(b []byte, i int) (v uint64, end int) {
+	if i < len(b) && b[i] < 0x80 { // most numbers have one byte
+		return uint64(b[i]), i + 1
+	}
+	return longUvarint(b, i)
 }
 
-func (p *parser) byte() byte {
-	if len(p.b) == 0 {
-		p.bad = true
-		return 0
+func longUvarint(b []byte, i int) (v uint64, end int) {
+	if i >= len(b) {
+		return 0, len(b) + 1
 	}
-	c := p.b[0]
-	p.b = p.b[1:]
-	return c
-}
-
-func (p *parser) uvarint() uint64 {
-	if len(p.b) > 0 && p.b[0] < 0x80 { // most numbers have one byte
-		c := p.b[0]
-		p.b = p.b[1:]
-		return uint64(c)
+	v, n := binary.Uvarint(b[i:])
+	if n <= 0 || n > 1 && b[i+n-1] == 0 {
+		return 0, len(b) + 1
 	}
-	return p.longUvarint()
-}
-
-// longUvarint accepts the shortest encoding only, so that accepted bytes encode
-// to themselves again.
-func (p *parser) longUvarint() uint64 {
-	v, n := binary.Uvarint(p.b)
-	if n <= 0 || n > 1 && p.b[n-1] == 0 {
-		p.bad, p.b = true, nil
-		return 0
-	}
-	p.b = p.b[n:]
-	return v
-}
-
-func (p *parser) bytes() []byte {
-	n := p.uvarint()
-	if n > uint64(len(p.b)) {
-		p.bad, p.b = true, nil
-		return nil
-	}
-	d := p.b[:n:n]
-	p.b = p.b[n:]
-	return d
-}
-
-func (p *parser) name(n *names, table []string) (s string, fresh bool) {
-	switch i := p.uvarint(); {
-	case i < uint64(len(table)):
-		return table[i], false
-	case i == uint64(len(table)):
-		b := p.bytes()
-		if len(b) > MaxName {
-			p.bad = true
-			return "", false
-		}
-		return n.of(b), true
-	default:
-		p.bad = true
-		return "", false
-	}
+	return v, i + n
 }
 
 // A Builder gathers the records of one batch and encodes them as they come. It
