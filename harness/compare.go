@@ -42,6 +42,11 @@ func newComparer(ctx context.Context, j journal.Journal, cfg *Config) (*comparer
 	c := &comparer{strict: cfg.Strict, part: cfg.Part, s: s, lanes: make(map[string]*lane)}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	s.onStart = func(run journal.Epoch, start *Start) error {
+		if cfg.SameNumerics {
+			if err := checkNumerics(run, start.Environment); err != nil {
+				return err
+			}
+		}
 		return checkPin(run, start.Pin, cfg.Pin)
 	}
 	for len(c.lanes) == 0 && !c.ended {

@@ -62,6 +62,11 @@ type Config struct {
 	// must agree, or the replay is refused with a *PinError.
 	Pin map[string]string
 
+	// SameNumerics makes Replay refuse, with a *PinError, a run whose floating point
+	// results may differ bit for bit from this build's: another GOARCH, another
+	// level such as GOAMD64, or another Go. See journal.Environment.
+	SameNumerics bool
+
 	// Part is the part of the numbers that Replay compares with. Default all.
 	Part Range
 

@@ -503,6 +503,33 @@ func TestPin(t *testing.T) {
 	}
 }
 
+// A run of a build whose floating point may differ is refused when asked for.
+func TestSameNumerics(t *testing.T) {
+	j := memjournal.New()
+	h := start(t, j, harness.Config{Mode: harness.Record})
+	h.DeviceCmd("x", nil)
+	h.Close()
+	start(t, j, harness.Config{Mode: harness.Replay, SameNumerics: true})
+	env := journal.ThisEnvironment()
+	env.Level = "v9"
+	data, err := json.Marshal(harness.Start{Harness: "other build", Environment: env})
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendRaw(t, j, &journal.Record{Kind: journal.KindEpochStart, Data: data})
+	h = start(t, j, harness.Config{Mode: harness.Replay, SameNumerics: true})
+	h.DeviceCmd("x", nil)
+	var pin *harness.PinError
+	if err := h.DeviceCmd("y", nil); !errors.As(err, &pin) || !strings.Contains(pin.Recorded, "v9") {
+		t.Errorf("replay into a run of another build = %v, want a PinError", err)
+	}
+	h = start(t, j, harness.Config{Mode: harness.Replay})
+	h.DeviceCmd("x", nil)
+	if err := h.Finish(t.Context()); err != nil {
+		t.Errorf("replay that does not ask = %v", err)
+	}
+}
+
 func TestConfigFaultsAreReportedTogether(t *testing.T) {
 	_, err := harness.New(t.Context(), nil, harness.Config{
 		Mode: 9, Name: strings.Repeat("x", 250), Linger: -1, Part: harness.Range{From: 5, To: 3},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"understudy.dev/journal"
 )
@@ -78,4 +79,17 @@ func checkPin(run journal.Epoch, recorded, present map[string]string) error {
 		}
 	}
 	return nil
+}
+
+// checkNumerics refuses an environment whose floating point may differ.
+func checkNumerics(run journal.Epoch, recorded journal.Environment) error {
+	present := journal.ThisEnvironment()
+	if recorded.Numeric(present) == "" {
+		return nil
+	}
+	return &PinError{Run: run, Key: "floating point of", Recorded: numerics(recorded), Present: numerics(present)}
+}
+
+func numerics(e journal.Environment) string {
+	return strings.TrimSuffix(e.Go+" "+e.Arch+" "+e.Level, " ")
 }
