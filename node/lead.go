@@ -45,7 +45,7 @@ func (n *Node) lead(ctx context.Context) State {
 		case <-look.C:
 			l.barrier = l.barrier || n.meter.Progress().Tail.Epoch > l.epoch
 		case p := <-n.promotions:
-			p.answer(Report{}, n.refusal(AlreadyPrimary, nil))
+			l.asked, l.barrier = p, true
 		case <-ctx.Done():
 			return l.finish()
 		}
@@ -58,6 +58,7 @@ type bundle struct {
 	records []journal.Record
 	waits   []waiting // one for each record
 	reads   []waiting // proved by this batch
+	asked   *promotion
 	first   journal.Seq
 	digest  journal.Digest
 
@@ -71,7 +72,7 @@ func (b *bundle) reset() {
 	clear(b.records)
 	clear(b.waits)
 	clear(b.reads)
-	b.records, b.waits, b.reads = b.records[:0], b.waits[:0], b.reads[:0]
+	b.records, b.waits, b.reads, b.asked = b.records[:0], b.waits[:0], b.reads[:0], nil
 }
 
 // leader is the state of one tenure.
@@ -84,7 +85,8 @@ type leader struct {
 	answered int // since the last take
 	free     []*bundle
 	flying   *bundle
-	barrier  bool // an append is wanted even if there is nothing to write
+	barrier  bool       // an append is wanted even if there is nothing to write
+	asked    *promotion // of this node, which believes that it is the primary: the next append proves it
 
 	jobs, done chan *bundle
 	stop       context.CancelFunc
@@ -124,6 +126,7 @@ func (l *leader) send() {
 	}
 	l.free = l.free[:len(l.free)-1]
 	l.barrier = false
+	b.asked, l.asked = l.asked, nil
 	b.first = l.writer.Cursor().Seq + 1
 	b.digest = l.replica.Digest()
 	l.flying = b
@@ -192,6 +195,7 @@ func (l *leader) finished(b *bundle) (State, bool) {
 	if err != nil {
 		// It is in the journal, and no node gets past it.
 		l.answerAll(b, Result{Status: Unknown, Err: err})
+		l.handBack(b.asked)
 		return l.Node.stop(err), true
 	}
 	l.meter.Advance(b.cursor, len(b.records))
@@ -202,6 +206,7 @@ func (l *leader) finished(b *bundle) (State, bool) {
 	for i := range b.reads {
 		b.reads[i].read(l.replica.Machine(), nil)
 	}
+	l.isPrimary(b)
 	l.recycle(b)
 	return Leading, false
 }
@@ -218,11 +223,13 @@ func (l *leader) failed(b *bundle) (State, bool) {
 	if outcome == journal.NotDone && (errors.Is(b.err, journal.ErrFull) || errors.Is(b.err, journal.ErrTooLarge)) {
 		l.log.Error("batch refused by the journal", "event", "append.refused", "records", len(b.records), "error", b.err)
 		l.answerAll(b, Result{Status: NotDone, Err: b.err})
+		l.isPrimary(b)
 		l.recycle(b)
 		return Leading, false
 	}
 	l.Node.cursor = b.cursor
 	l.meter.Advance(b.cursor, 0)
+	l.handBack(b.asked)
 	res := Result{Status: Unknown, Err: b.err}
 	if outcome == journal.NotDone {
 		res = Result{Status: NotPrimary, Err: b.err}
@@ -239,6 +246,25 @@ func (l *leader) failed(b *bundle) (State, bool) {
 			"outcome", outcome, "unanswered", len(b.waits), "error", b.err)
 	}
 	return Following, true
+}
+
+// isPrimary answers a promotion that asked for what this node is already.
+func (l *leader) isPrimary(b *bundle) {
+	if b.asked != nil {
+		b.asked.answer(Report{}, l.refusal(AlreadyPrimary, nil))
+	}
+}
+
+// handBack leaves a promotion to the state that follows: this node was not, or no
+// longer, what it believed. There is room: one promotion at a time is asked for.
+func (l *leader) handBack(p *promotion) {
+	if p == nil {
+		return
+	}
+	select {
+	case l.promotions <- p:
+	default: // its caller gave up and the next one is here
+	}
 }
 
 // answer gives a request its one answer.
@@ -285,6 +311,7 @@ func (l *leader) close() {
 	for b := range l.done { // until the goroutine has ended
 		l.abandon(b)
 	}
+	l.handBack(l.asked)
 	l.writer = nil
 }
 
@@ -296,6 +323,7 @@ func (l *leader) abandon(b *bundle) {
 		res.Status = NotPrimary
 	}
 	l.answerAll(b, res)
+	l.handBack(b.asked)
 }
 
 // answerRest tells those who were never sequenced, and shuts the intake.

@@ -181,7 +181,7 @@ func (n *Node) awaitPromotion(p *promotion) (Report, error) {
 
 // notTaken says that the loop did not come to a request in time.
 func (n *Node) notTaken(ctx context.Context) *PromoteError {
-	return n.refusal(JournalUnavailable, fmt.Errorf("nothing was begun, the machine is still applying a batch: %w", context.Cause(ctx)))
+	return n.refusal(JournalUnavailable, fmt.Errorf("nothing was begun, the node is busy applying or appending: %w", context.Cause(ctx)))
 }
 
 // promoteContext keeps the deadline of ctx, or sets one, and drops its
