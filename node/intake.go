@@ -158,14 +158,30 @@ func (n *Node) SubmitAsync(r Request, done func(Result)) {
 // Submit hands a request in and waits for its result. If ctx ends first the
 // outcome is Unknown.
 func (n *Node) Submit(ctx context.Context, r Request) Result {
-	c := make(chan Result, 1)
-	n.SubmitAsync(r, func(res Result) { c <- res })
+	w, ok := n.waiters.Get().(*waiter)
+	if !ok {
+		w = newWaiter()
+	}
+	n.SubmitAsync(r, w.done)
 	select {
-	case res := <-c:
+	case res := <-w.result:
+		n.waiters.Put(w)
 		return res
 	case <-ctx.Done():
-		return Result{Status: Unknown, Err: context.Cause(ctx)}
+		return Result{Status: Unknown, Err: context.Cause(ctx)} // the waiter gets its answer yet and is not used again
 	}
+}
+
+// A waiter waits for one result at a time.
+type waiter struct {
+	result chan Result
+	done   func(Result)
+}
+
+func newWaiter() *waiter {
+	w := &waiter{result: make(chan Result, 1)}
+	w.done = func(r Result) { w.result <- r }
+	return w
 }
 
 func (n *Node) notPrimary() Result {

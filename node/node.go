@@ -121,6 +121,7 @@ type Node struct {
 
 	intake     atomic.Pointer[intake] // nil unless leading
 	limits     admission
+	waiters    sync.Pool // of *waiter, so that Submit allocates nothing
 	view       atomic.Pointer[view]
 	busy       atomic.Int64 // Unix ns since when the machine has been applying; 0 if it is not
 	reconnects atomic.Uint64
