@@ -97,7 +97,7 @@ func join(t testing.TB, j journal.Journal, name string, m *tally, change ...func
 	go func() { ran <- n.Run(ctx) }()
 	mem := &member{Node: n, machine: m}
 	mem.stop = sync.OnceValue(func() error { cancel(); return <-ran })
-	t.Cleanup(func() { mem.stop() })
+	t.Cleanup(func() { mem.stop(); j.Close() })
 	return mem
 }
 

@@ -172,7 +172,8 @@ func (n *Node) Submit(ctx context.Context, r Request) Result {
 	}
 }
 
-// A waiter waits for one result at a time.
+// A waiter waits for one result at a time. It is kept, so that Submit allocates
+// nothing.
 type waiter struct {
 	result chan Result
 	done   func(Result)
