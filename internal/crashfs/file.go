@@ -10,11 +10,15 @@ import (
 // sectorBytes is what a disk writes at once, as a rule.
 const sectorBytes = 512
 
+// pageBytes is what the system keeps in memory, writes and forgets at once.
+const pageBytes = 4096
+
 // An inode is a file's content.
 type inode struct {
 	data   []byte           // as it is
 	synced []byte           // as it was at the last sync
 	past   map[int][][]byte // sectors written since, as they were in between
+	stuck  map[int]bool     // pages whose sync failed: only writing them again makes them durable
 	mapped bool             // data may be changed without a call and must not move
 	locked *file
 }
@@ -75,6 +79,7 @@ func (n *inode) write(p []byte, off int64) {
 	}
 	for s := int(off) / sectorBytes; s*sectorBytes < int(off)+len(p); s++ {
 		n.past[s] = append(n.past[s], append([]byte(nil), sector(n.data, s)...))
+		delete(n.stuck, s*sectorBytes/pageBytes)
 	}
 	copy(n.data[off:], p)
 }
@@ -110,16 +115,42 @@ func (f *file) Sync() error { return f.sync("sync") }
 func (f *file) Datasync() error { return f.sync("datasync") }
 
 // sync makes the content durable. If it fails it makes nothing durable, and what
-// was written since the last one may or may not reach the disk.
+// was written since the last one may or may not reach the disk. As on Linux, the
+// pages count as clean then, and a later sync that succeeds does not write them.
 func (f *file) sync(op string) error {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
 	fault, do := f.fs.callLocked(op, f.name)
 	if do {
-		f.n.synced = append(f.n.synced[:0], f.n.data...)
-		f.n.past = nil
+		f.n.flush()
+	} else {
+		f.n.fail()
 	}
 	return fault.Err
+}
+
+// flush makes durable what is not stuck.
+func (n *inode) flush() {
+	old := n.synced
+	n.synced = append([]byte(nil), n.data...)
+	for s := range n.past {
+		if !n.stuck[s*sectorBytes/pageBytes] {
+			delete(n.past, s)
+			continue
+		}
+		clear(sector(n.synced, s))
+		copy(sector(n.synced, s), sector(old, s))
+	}
+}
+
+// fail makes the pages that were written since the last sync stuck.
+func (n *inode) fail() {
+	if n.stuck == nil {
+		n.stuck = make(map[int]bool)
+	}
+	for s := range n.past {
+		n.stuck[s*sectorBytes/pageBytes] = true
+	}
 }
 
 func (f *file) TryLock() (bool, error) {

@@ -334,3 +334,57 @@ func TestFullDisk(t *testing.T) {
 		}
 	}
 }
+
+// An entry whose sync failed may lie in memory and not on the disk, and a later
+// sync does not bring it there, since the system takes its pages for clean. A
+// handle that keeps it writes it again before anyone reads it: after a power loss
+// what was read is still there.
+func TestKeptTailIsDurable(t *testing.T) {
+	for _, stateLost := range []bool{false, true} {
+		t.Run(fmt.Sprintf("state lost %v", stateLost), func(t *testing.T) {
+			s := &story{disk: crashfs.New()}
+			j, err := s.open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(s.fence(t.Context(), j, 1, "a"), s.append(t.Context(), j, 100)); err != nil {
+				t.Fatal(err)
+			}
+			s.disk.FailAt(4, crashfs.Fault{Err: syscall.EIO}) // lock, mark, entry, sync
+			if err := s.append(t.Context(), j, 1000); !errors.Is(err, journal.ErrBroken) {
+				t.Fatal(err)
+			}
+			if err := j.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if stateLost {
+				if err := s.disk.Corrupt("j/journal.state", func(b []byte) []byte { clear(b[:4096]); return b }); err != nil {
+					t.Fatal(err)
+				}
+			}
+			after := &story{disk: s.disk}
+			k, err := after.open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer k.Close()
+			if !k.Recovered().Kept {
+				t.Errorf("the tail was not kept: %+v", k.Recovered())
+			}
+			read, err := drain(t.Context(), k, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			left := &story{disk: s.disk.Crash(crashfs.None, 0)}
+			l, err := left.open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			got, err := drain(t.Context(), l, 0)
+			if err = errors.Join(err, same(got, read)); err != nil || len(read) != 3 {
+				t.Errorf("%d entries were read, and after a power loss: %v", len(read), err)
+			}
+		})
+	}
+}

@@ -361,10 +361,29 @@ func reseal(b []byte, at int, v byte) []byte {
 
 // laterState makes both anchors those of version 2.
 func laterState(b []byte) []byte {
-	for _, at := range []int{4096, 4608} {
+	for _, at := range []int{4096, 4608} { // those of generation 0
 		a := b[at : at+64]
 		a[12] = 2
 		binary.LittleEndian.PutUint32(a[8:], crc32c(append(make([]byte, 16), a[12:64]...)))
 	}
 	return b
+}
+
+// If the marks are damaged too, a later frame still proves that an entry was
+// durable.
+func TestDamageBeforeAFrame(t *testing.T) {
+	d := newDamagedJournal(t)
+	for _, i := range []int{10, 40, len(d.entries) - 2} {
+		disk := d.disks["power lost"].Crash(crashfs.Kill, 0)
+		if err := disk.Corrupt(d.path, func(b []byte) []byte {
+			clear(b[512:2048])
+			b[d.start(i)+50] ^= 1
+			return b
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if got, _, err := judge(disk, filejournal.Config{}); got != damaged {
+			t.Errorf("entry %d: %q (%v), want %q", i, got, err, damaged)
+		}
+	}
 }

@@ -70,7 +70,8 @@ func examine(fsys FS, dir string, st *state, flag int, current bool) (x *examine
 	// What is known outside the newest segment: where the oldest one starts,
 	// where the newest does, and a position up to which all was durable.
 	first, newest, mark := st.anchor.first, st.anchor.last, st.anchor.last
-	end := journal.Position(0) // if current
+	end := journal.Position(0)          // if current
+	x.generation = st.anchor.generation // or else that of the newest segment
 	if current {
 		x.generation, end = st.load()
 		first, mark = max(first, st.trimmed()), max(mark, end)
@@ -111,9 +112,7 @@ func examine(fsys FS, dir string, st *state, flag int, current bool) (x *examine
 			return x, err
 		}
 	}
-	if !current {
-		x.generation = x.last.generation
-	}
+	x.generation = max(x.generation, x.last.generation)
 
 	// The newest segment is read from its start: to the end if that is known, or
 	// else to the first thing that is no entry.
@@ -308,7 +307,7 @@ func (x *examined) putInOrder(fsys FS, dir string, st *state) (Recovery, error) 
 		if err := fsys.SyncDir(dir); err != nil {
 			return r, fmt.Errorf("sync folder: %w", err)
 		}
-		return r, st.writeAnchor(st.anchor.first, x.last.start())
+		return r, st.writeAnchor(x.generation, st.anchor.first, x.last.start())
 	}
 	return r, nil
 }

@@ -72,7 +72,7 @@ func (j *Journal) install(f File, h *header, tmp, path string, at journal.Positi
 // announce writes the anchor for a segment that is in place and tells the other
 // handles about it.
 func (j *Journal) announce(at journal.Position) error {
-	if err := j.st.writeAnchor(j.st.trimmed(), at); err != nil {
+	if err := j.st.writeAnchor(j.generation, j.st.trimmed(), at); err != nil {
 		return j.fail(err)
 	}
 	j.st.setNewest(at)

@@ -29,8 +29,10 @@ import (
 //	56   8  until when, ns since 1970, a fence asks appends to hold back
 //	64   8  1 + position where the newest segment starts; 0 if there is none
 //
-// The second holds two anchors, at 4096 and 4608, written in turn and synced
-// each time, little endian:
+// The second holds eight anchors, one in each sector of 512 bytes, little endian:
+// two for each generation modulo 4, written in turn and synced each time. A writer
+// that was stopped and lost the right to write may yet write an anchor; it lands
+// beside those of the next three generations, and counts less than they.
 //
 //	 0  8  magic "UDJSTAT1"
 //	 8  4  CRC32C of the bytes from 12 to 63
@@ -39,7 +41,8 @@ import (
 //	32  8  number of the anchor
 //	40  8  position before which entries were trimmed
 //	48  8  position where the newest segment starts: the journal is durable up to there
-//	56  8  zero
+//	56  2  generation of the writer
+//	58  6  zero
 //
 // Anchors are what is known outside the segments: they tell a journal whose last
 // or first segments are missing from one that ends or starts there.
@@ -51,6 +54,7 @@ const (
 	mappedBytes  = 4096
 	anchorAt     = 4096
 	anchorSector = 512
+	anchorSlots  = 8
 	anchorBytes  = 64
 	bootBytes    = 32
 
@@ -71,9 +75,23 @@ type shared struct {
 
 // anchor is what is known outside the segments.
 type anchor struct {
-	number uint64
-	first  journal.Position
-	last   journal.Position // start of the newest segment
+	number     uint64
+	generation uint16
+	first      journal.Position
+	last       journal.Position // start of the newest segment
+}
+
+// newer reports whether a counts more than b.
+func (a *anchor) newer(b *anchor) bool {
+	if a.generation != b.generation {
+		return a.generation > b.generation
+	}
+	return a.number > b.number
+}
+
+// offset returns where in the file a belongs.
+func (a *anchor) offset() int64 {
+	return anchorAt + anchorSector*int64(uint64(a.generation%4)*2+a.number%2)
 }
 
 // A state is an open state file.
@@ -99,8 +117,10 @@ func createState(fsys FS, dir string) error {
 	}
 	defer f.Close()
 	b := make([]byte, stateBytes)
-	(&anchor{number: 2}).encode(b[anchorAt:], d)
-	(&anchor{number: 1}).encode(b[anchorAt+anchorSector:], d)
+	for n := range uint64(2) {
+		a := anchor{number: n + 1}
+		a.encode(b[a.offset():], d)
+	}
 	if _, err := f.WriteAt(b, 0); err != nil {
 		return err
 	}
@@ -140,27 +160,27 @@ func openState(fsys FS, dir string, flag int) (*state, error) {
 
 // readAnchors takes the newer anchor that is whole.
 func (s *state) readAnchors() error {
-	b := make([]byte, anchorSector+anchorBytes)
+	b := make([]byte, anchorSlots*anchorSector)
 	if _, err := s.file.ReadAt(b, anchorAt); err != nil {
 		if !errors.Is(err, io.EOF) {
 			return fmt.Errorf("read %s: %w", s.path, err)
 		}
 		return s.damaged(fmt.Errorf("%w: state %w", ErrDamaged, journal.ErrShort))
 	}
-	var first error
-	for slot := range 2 {
+	var bad error
+	for slot := range anchorSlots {
 		a, d, err := decodeAnchor(b[slot*anchorSector:][:anchorBytes])
 		switch {
 		case err != nil && !errors.Is(err, ErrDamaged):
 			return s.damaged(err)
 		case err != nil:
-			first = err
-		case a.number > s.anchor.number:
+			bad = err
+		case a.newer(&s.anchor):
 			s.anchor, s.id = a, d
 		}
 	}
 	if s.anchor.number == 0 {
-		return s.damaged(first)
+		return s.damaged(bad)
 	}
 	return nil
 }
@@ -169,15 +189,16 @@ func (s *state) damaged(err error) error {
 	return &journal.CorruptError{Source: s.path, Offset: anchorAt, Err: err}
 }
 
-// writeAnchor makes the two positions durable. The caller has the right to write.
-func (s *state) writeAnchor(first, last journal.Position) error {
+// writeAnchor makes the two positions durable. The caller has the right to write
+// of a generation.
+func (s *state) writeAnchor(generation uint16, first, last journal.Position) error {
 	if err := s.readAnchors(); err != nil { // another process may have written one
 		return err
 	}
-	a := anchor{number: s.anchor.number + 1, first: first, last: last}
+	a := anchor{number: s.anchor.number + 1, generation: generation, first: first, last: last}
 	b := make([]byte, anchorBytes)
 	a.encode(b, s.id)
-	if _, err := s.file.WriteAt(b, anchorAt+int64(a.number%2)*anchorSector); err != nil {
+	if _, err := s.file.WriteAt(b, a.offset()); err != nil {
 		return fmt.Errorf("write %s: %w", s.path, err)
 	}
 	if err := s.file.Datasync(); err != nil {
@@ -195,6 +216,7 @@ func (a *anchor) encode(b []byte, d id) {
 	le.PutUint64(b[32:], a.number)
 	le.PutUint64(b[40:], uint64(a.first))
 	le.PutUint64(b[48:], uint64(a.last))
+	le.PutUint16(b[56:], a.generation)
 	le.PutUint32(b[8:], (&id{}).sum(b[12:anchorBytes]))
 }
 
@@ -210,7 +232,10 @@ func decodeAnchor(b []byte) (a anchor, d id, err error) {
 		return a, d, fmt.Errorf("%w: state format %d, this version reads %d", journal.ErrVersion, v, stateVersion)
 	}
 	copy(d[:], b[16:])
-	return anchor{number: le.Uint64(b[32:]), first: journal.Position(le.Uint64(b[40:])), last: journal.Position(le.Uint64(b[48:]))}, d, nil
+	return anchor{
+		number: le.Uint64(b[32:]), generation: le.Uint16(b[56:]),
+		first: journal.Position(le.Uint64(b[40:])), last: journal.Position(le.Uint64(b[48:])),
+	}, d, nil
 }
 
 // current reports whether the mapped block was written since the machine started.
@@ -264,12 +289,23 @@ func (s *state) newestSegment() (journal.Position, bool) {
 	return journal.Position(n - 1), n != 0
 }
 
+// setTrimmed and setNewest only move forward: a writer that was stopped and lost
+// the right to write may come late.
 func (s *state) setTrimmed(first journal.Position) {
-	atomic.StoreUint64(&s.first, uint64(first))
+	raise(&s.first, uint64(first))
 	s.stir()
 }
 
-func (s *state) setNewest(start journal.Position) { atomic.StoreUint64(&s.newest, uint64(start)+1) }
+func (s *state) setNewest(start journal.Position) { raise(&s.newest, uint64(start)+1) }
+
+func raise(word *uint64, v uint64) {
+	for {
+		old := atomic.LoadUint64(word)
+		if old >= v || atomic.CompareAndSwapUint64(word, old, v) {
+			return
+		}
+	}
+}
 
 // publish moves the durable end, unless the right to write was taken over since
 // from was loaded. This is the moment at which an entry is in the journal.

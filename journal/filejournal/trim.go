@@ -46,7 +46,7 @@ func (j *Journal) trim(ctx context.Context, through journal.Position) error {
 	}
 	newest, _ := j.st.newestSegment()
 	if first > j.st.trimmed() {
-		if err := j.st.writeAnchor(first, newest); err != nil {
+		if err := j.st.writeAnchor(j.generation, first, newest); err != nil {
 			return j.fail(err)
 		}
 		j.st.setTrimmed(first)

@@ -254,18 +254,8 @@ func isFull(err error) bool {
 // writing. Then what lies behind the end is not looked at, and the next entry
 // begins a segment.
 func (j *Journal) settle(end journal.Position) error {
-	if newest, exists := j.st.newestSegment(); !exists || newest != end {
-		seg, err := openSegment(j.fsys, j.dir, j.st.id, end, os.O_RDONLY)
-		switch {
-		case err == nil && seg.generation == j.generation:
-			if err := j.noteSegment(seg); err != nil {
-				return err
-			}
-		case err == nil:
-			seg.file.Close() // roll puts it away
-		case !errors.Is(err, fs.ErrNotExist):
-			return err
-		}
+	if err := j.clearUnannounced(end); err != nil {
+		return err
 	}
 	if newest, exists := j.st.newestSegment(); exists {
 		if err := j.settleTail(newest, end); err != nil {
@@ -276,13 +266,24 @@ func (j *Journal) settle(end journal.Position) error {
 	return nil
 }
 
-// noteSegment completes a roll that ended before its segment was announced.
-func (j *Journal) noteSegment(seg *segment) error {
-	seg.file.Close()
-	if err := j.fsys.SyncDir(j.dir); err != nil {
+// clearUnannounced puts a segment away that a roll left before it was announced.
+// Nothing was written to it yet, and if it stayed, recovery would take it for the
+// continuation.
+func (j *Journal) clearUnannounced(end journal.Position) error {
+	if newest, exists := j.st.newestSegment(); exists && newest == end {
+		return nil
+	}
+	err := j.fsys.Rename(filepath.Join(j.dir, segmentName(end)), filepath.Join(j.dir, cutName(end)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = j.fsys.SyncDir(j.dir)
+	}
+	if err != nil {
 		return j.fail(err)
 	}
-	return j.announce(seg.start())
+	return nil
 }
 
 func (j *Journal) settleTail(newest, end journal.Position) error {
