@@ -113,7 +113,7 @@ func (e *Env) withPrimary(ctx context.Context, f func(ctx context.Context, n *no
 	nctx, stop := context.WithCancel(ctx)
 	ran := make(chan error, 1)
 	go func() { ran <- n.Run(nctx) }()
-	defer func() { stop(); <-ran }()
+	defer func() { stop(); _ = <-ran }() // what ended it, the submitters were told
 	if _, err := n.Promote(ctx, node.PromoteRequest{How: "bootstrap", Actor: "bench"}); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -13,7 +14,7 @@ func counted[N ~uint64 | ~int](n N, thing string) string {
 	switch {
 	case n == 1:
 		return "1 " + thing
-	case thing[len(thing)-1] == 'h':
+	case strings.HasSuffix(thing, "batch"):
 		thing += "e"
 	}
 	return grouped(n) + " " + thing + "s"

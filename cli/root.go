@@ -45,6 +45,10 @@ func (e *Env) root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       e.App.version(),
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			_, err := e.logger() // a wrong flag is one whether or not the command logs
+			return err
+		},
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
@@ -66,8 +70,10 @@ func (e *Env) root() *cobra.Command {
 		e.whoCommand(),
 		e.promoteCommand(),
 		e.journalCommand(),
+		e.captureCommand(),
 		e.replayCommand(),
 		e.verifyCommand(),
+		e.diffCommand(),
 		e.benchCommand(),
 	)
 	if e.App.Commands != nil {

@@ -151,13 +151,13 @@ func (f *serveFlags) start() node.Start {
 func (e *Env) live(ctx context.Context, n *node.Node, ln net.Listener) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	served := make(chan error, 1)
+	served := make(chan struct{})
 	go func() {
+		defer close(served)
 		err := client.Serve(ctx, ln, n, client.ServerConfig{Machine: e.App.Machine.Name})
 		if err != nil && ctx.Err() == nil {
 			cancel(fmt.Errorf("serve clients: %w", err))
 		}
-		served <- err
 	}()
 	err := n.Run(ctx)
 	cancel(nil)

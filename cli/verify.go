@@ -69,7 +69,7 @@ type verification struct {
 func (e *Env) verify(ctx context.Context) error {
 	h, err := e.openHistory(ctx)
 	if err != nil {
-		return err
+		return e.unopened(err)
 	}
 	defer h.close()
 	bar := e.newProgress("verify", uint64(h.end.Seq))
@@ -90,6 +90,17 @@ func (e *Env) verify(ctx context.Context) error {
 		return WithCode(exitInterrupted, errors.New("interrupted: what came after was not verified"))
 	}
 	return e.foreign(err)
+}
+
+// unopened is for a journal that could not be opened; of one whose damage was
+// found by opening it, that is the result.
+func (e *Env) unopened(err error) error {
+	if r := (verifyResult{Result: resultOf(err), Error: err.Error()}); r.Result == resultDamaged && e.Global.JSON {
+		if jerr := json.NewEncoder(e.Stdout).Encode(r); jerr != nil {
+			return jerr
+		}
+	}
+	return err
 }
 
 // run takes in everything up to the end that the journal had when it was opened.
