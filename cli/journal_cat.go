@@ -44,8 +44,8 @@ func (e *Env) journalCatCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "cat", Short: "Print records",
 		Long: "Prints records. --format takes %s seq, %e epoch, %T time, %k kind, %t name, %v version, %c client, %r request,\n" +
-			"%n bytes of data, %d data as quoted text, %x data in hexadecimal, %% and \\n \\t. Filters are for viewing:\n" +
-			"everything before is read and verified all the same.",
+			"%n bytes of data, %d data in words or as quoted text, %x data in hexadecimal, %% and \\n \\t. Filters are for\n" +
+			"viewing: everything before is read and verified all the same.",
 		Example: "  " + e.App.Name + " journal cat --journal file:understudy-data --from -5 --format '%s %T %t %e %n bytes\\n'",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -217,6 +217,9 @@ func appendVerb(b []byte, verb byte, r *journal.Record) []byte {
 	case 'n':
 		return strconv.AppendInt(b, int64(len(r.Data)), 10)
 	case 'd':
+		if s := recordWords(r); s != "" {
+			return append(b, s...)
+		}
 		return strconv.AppendQuote(b, string(r.Data))
 	case 'D':
 		return append(b, r.Data...)

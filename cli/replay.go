@@ -18,6 +18,7 @@ import (
 type replayFlags struct {
 	to    uint64
 	speed speed
+	sinkFlags
 }
 
 func (e *Env) replayCommand() *cobra.Command {
@@ -26,12 +27,24 @@ func (e *Env) replayCommand() *cobra.Command {
 		Use: "replay", GroupID: groupReplay,
 		Short: "Drive a fresh machine through the journal",
 		Long: "Drives a fresh machine through every live record of the journal, in order, by the code that a node runs; it writes\n" +
-			"nothing. It prints how far it came and the digest over all outcomes.",
+			"nothing. It prints how far it came and the digest over all outcomes.\n\n" +
+			"With --sink it sends the records of any journal, a machine's or a harness's, to a program instead, each\n" +
+			"acknowledged within --timeout before the next; docs/HARNESS.md describes the two protocols. Exit code 3 says that\n" +
+			"the sink may have the last record or not.",
 		Example: "  " + e.App.Name + " replay --to 100 --speed 10x\n" +
-			"  " + e.App.Name + " replay --json",
+			"  " + e.App.Name + " replay --sink print --json",
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return e.replay(cmd.Context(), f) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.sinkFlags.check(); err != nil {
+				return err
+			}
+			if f.sink != "" {
+				return e.replaySink(cmd.Context(), f.sinkFlags, f.to, f.speed)
+			}
+			return e.replay(cmd.Context(), f)
+		},
 	}
+	f.sinkFlags.add(c)
 	c.Flags().Uint64Var(&f.to, "to", 0, "stop after record `SEQ` (default the end that the journal has now)")
 	c.Flags().Var(&f.speed, "speed", "max, or a multiple of the recorded pace such as 1x")
 	return c

@@ -1,0 +1,169 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"understudy.dev/accel/trace"
+	"understudy.dev/harness"
+	"understudy.dev/journal"
+	"understudy.dev/journal/journalurl"
+)
+
+func (e *Env) captureCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "capture", GroupID: groupJournal,
+		Short:   "Import accelerator traces, check them, list recorded runs",
+		Example: "  " + e.App.Name + " capture ls --id job1 --journal file:understudy-data",
+		RunE:    onlyGroups,
+	}
+	c.AddCommand(e.captureImportCommand(), e.captureCheckCommand(), e.captureLsCommand())
+	return c
+}
+
+func (e *Env) captureImportCommand() *cobra.Command {
+	var id string
+	c := &cobra.Command{
+		Use: "import FILE", Short: "Record the commands of a trace under a persistence id",
+		Long: "Records the commands of a trace in the journal of a persistence id, which must be empty: of a PyTorch profiler\n" +
+			"trace (Kineto JSON) or of one JSON object a line, plain, gzip or zstd. The trace is read to its end first; of a\n" +
+			"damaged one nothing is recorded, and the line is named. Exit codes: 0 recorded; 6 the trace is damaged.",
+		Example: "  " + e.App.Name + " capture import trace.json.gz --id job1 --journal file:understudy-data",
+		Args:    cobra.ExactArgs(1),
+		RunE:    func(cmd *cobra.Command, args []string) error { return e.captureImport(cmd.Context(), args[0], id) },
+	}
+	c.Flags().StringVar(&id, "id", "", "persistence `ID`: its journal lies beside --journal")
+	if err := c.MarkFlagRequired("id"); err != nil {
+		panic(err) // the flag is there
+	}
+	return c
+}
+
+// captureImported is what capture import prints.
+type captureImported struct {
+	File     string     `json:"file"`
+	Journal  string     `json:"journal"`
+	Commands int        `json:"commands"`
+	Ops      []opsCount `json:"ops"`
+	Seconds  float64    `json:"seconds"`
+}
+
+// opsCount is how many commands of one kind there are.
+type opsCount struct {
+	Op       string `json:"op"`
+	Commands int    `json:"commands"`
+}
+
+func (e *Env) captureImport(ctx context.Context, file, id string) error {
+	if err := e.useID(id); err != nil {
+		return err
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return usagef("open trace: %v", err)
+	}
+	defer f.Close()
+	began := time.Now()
+	ops, err := traceOps(ctx, f)
+	if err != nil {
+		return WithHint(badTrace(file, err), "nothing was recorded")
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return usagef("read %s a second time: %v", file, err)
+	}
+	return e.withJournal(ctx, journalurl.Options{Create: true}, func(j journal.Journal, end journal.End) error {
+		if end.Pos != 0 {
+			return WithHint(WithCode(1, fmt.Errorf("%s is not empty: %s", journal.Describe(j).Location, counted(uint64(end.Seq), "record"))), "name another --id")
+		}
+		n, err := e.record(ctx, j, f, ops)
+		if err != nil {
+			return WithHint(fmt.Errorf("import %s: %w", file, err), "the journal has a part of the trace: import it again under another --id")
+		}
+		return e.printImported(captureImported{
+			File: file, Journal: journal.Describe(j).Location, Commands: n, Ops: sortedOps(ops), Seconds: time.Since(began).Seconds(),
+		})
+	})
+}
+
+// badTrace gives a trace's own fault its exit code.
+func badTrace(file string, err error) error {
+	err = fmt.Errorf("%s: %w", file, err)
+	var line *trace.LineError
+	if errors.As(err, &line) {
+		return WithCode(exitDamage, err)
+	}
+	return err
+}
+
+// traceOps reads a trace to its end and counts its commands.
+func traceOps(ctx context.Context, r io.Reader) (map[trace.Op]int, error) {
+	ops := make(map[trace.Op]int)
+	for c, err := range until(ctx, trace.Read(r)) {
+		if err != nil {
+			return nil, err
+		}
+		ops[c.Op]++
+	}
+	return ops, nil
+}
+
+// until ends a sequence with the error of ctx when that ended.
+func until(ctx context.Context, seq iter.Seq2[trace.Command, error]) iter.Seq2[trace.Command, error] {
+	return func(yield func(trace.Command, error) bool) {
+		for c, err := range seq {
+			if ctx.Err() != nil {
+				yield(trace.Command{}, ctx.Err())
+				return
+			}
+			if !yield(c, err) {
+				return
+			}
+		}
+	}
+}
+
+// record records a trace that was found whole. Its appends are asynchronous:
+// Close returns when all of them are as durable as the journal declares.
+func (e *Env) record(ctx context.Context, j journal.Journal, f *os.File, ops map[trace.Op]int) (int, error) {
+	h, err := harness.New(ctx, j, harness.Config{
+		Mode: harness.Record, Name: "capture", Async: true, Pin: map[string]string{"trace": filepath.Base(f.Name())},
+	})
+	if err != nil {
+		return 0, err
+	}
+	total, done := uint64(0), uint64(0)
+	for _, n := range ops {
+		total += uint64(n)
+	}
+	bar := e.newProgress("import", total)
+	defer bar.end()
+	n, err := trace.Import(func(yield func(trace.Command, error) bool) {
+		for c, err := range until(ctx, trace.Read(f)) {
+			if !yield(c, err) {
+				return
+			}
+			done++
+			bar.at(done)
+		}
+	}, h)
+	return n, errors.Join(err, h.Close())
+}
+
+func (e *Env) printImported(r captureImported) error {
+	if e.Global.JSON {
+		return json.NewEncoder(e.Stdout).Encode(r)
+	}
+	fmt.Fprintf(e.Stdout, "imported   %s of %s   %s\n", counted(r.Commands, "command"), r.File, shortSeconds(r.Seconds))
+	fmt.Fprintf(e.Stdout, "journal    %s\n", r.Journal)
+	_, err := fmt.Fprintf(e.Stdout, "commands   %s\n", opsWords(r.Ops))
+	return err
+}

@@ -1,0 +1,208 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"understudy.dev/accel/trace"
+	"understudy.dev/harness"
+	"understudy.dev/journal"
+)
+
+func (e *Env) captureCheckCommand() *cobra.Command {
+	var id string
+	c := &cobra.Command{
+		Use: "check", Short: "Replay an imported trace against a model of its device",
+		Long: "Replays an imported trace against a model of its device, which checks the order on every stream, every allocation\n" +
+			"and every free, and tells what is allocated at the end. A real trace begins and ends in mid-job: frees of what was\n" +
+			"allocated before it, and what lives at its end, are reported and no fault. Exit codes: 0 it holds; 5 a command that\n" +
+			"no device could have been given.",
+		Example: "  " + e.App.Name + " capture check --id job1 --journal file:understudy-data --json",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return e.captureCheck(cmd.Context(), id) },
+	}
+	c.Flags().StringVar(&id, "id", "", "persistence `ID`: its journal lies beside --journal")
+	return c
+}
+
+// captureReport is what capture check prints.
+type captureReport struct {
+	Result    string        `json:"result"` // holds or fault
+	Journal   string        `json:"journal"`
+	Commands  int           `json:"commands"`
+	Ops       []opsCount    `json:"ops"`
+	Streams   []streamCount `json:"streams"`
+	Unmatched []allocation  `json:"unmatched_frees"`
+	Live      []allocation  `json:"live"`
+	LiveBytes int64         `json:"live_bytes"`
+	PeakBytes int64         `json:"peak_bytes"`
+	Counted   []poolCount   `json:"live_without_address"`
+	Lost      []poolCount   `json:"unmatched_frees_without_address"`
+	Fault     *captureFault `json:"fault"`
+}
+
+type streamCount struct {
+	Stream   int64  `json:"stream"`
+	Commands uint64 `json:"commands"`
+}
+
+type allocation struct {
+	Pool  string `json:"pool"`
+	Addr  string `json:"addr"` // hexadecimal: JSON's numbers end at 2^53
+	Bytes int64  `json:"bytes"`
+	Line  int    `json:"line"`
+}
+
+type poolCount struct {
+	Pool  string `json:"pool"`
+	Count int    `json:"count"`
+}
+
+type captureFault struct {
+	Record uint64 `json:"record"`
+	Seq    uint64 `json:"seq"`
+	Line   int    `json:"line"`
+	Reason string `json:"reason"`
+}
+
+// The results of capture check.
+const (
+	resultHolds = "holds"
+	resultFault = "fault"
+)
+
+func (e *Env) captureCheck(ctx context.Context, id string) error {
+	if err := e.useID(id); err != nil {
+		return err
+	}
+	return e.withJournal(ctx, readOnly, func(j journal.Journal, end journal.End) error {
+		model := trace.NewModel()
+		err := e.playTrace(ctx, j, end, model)
+		var fault *trace.Fault
+		if err != nil && !errors.As(err, &fault) {
+			return e.notHarness(err)
+		}
+		if err := e.printCheck(reportOf(model.Report(), fault, journal.Describe(j).Location)); err != nil {
+			return err
+		}
+		if fault != nil {
+			return WithCode(exitDiverged, fault)
+		}
+		return nil
+	})
+}
+
+// playTrace drives a journal into the model.
+func (e *Env) playTrace(ctx context.Context, j journal.Journal, end journal.End, model *trace.Model) error {
+	bar := e.newProgress("check", uint64(end.Seq))
+	defer bar.end()
+	p, err := harness.NewPlayer(j, harness.SinkFunc(func(ctx context.Context, en *harness.Entry) error {
+		bar.at(en.Number)
+		return model.Apply(ctx, en)
+	}), harness.ReplayOptions{})
+	if err != nil {
+		return err
+	}
+	return p.Run(ctx)
+}
+
+func reportOf(r trace.Report, fault *trace.Fault, location string) captureReport {
+	out := captureReport{
+		Result: resultHolds, Journal: location, Commands: r.Commands, Ops: sortedOps(r.Ops), Streams: []streamCount{},
+		Unmatched: allocations(r.Unmatched), Live: allocations(r.Live), LiveBytes: r.LiveBytes, PeakBytes: r.PeakBytes,
+		Counted: pools(r.Counted), Lost: pools(r.Lost),
+	}
+	for _, id := range slices.Sorted(maps.Keys(r.Streams)) {
+		out.Streams = append(out.Streams, streamCount{id, r.Streams[id]})
+	}
+	if fault != nil {
+		out.Result = resultFault
+		out.Fault = &captureFault{fault.Number, uint64(fault.Seq), fault.Line, fault.Reason}
+	}
+	return out
+}
+
+func allocations(all []trace.Allocation) []allocation {
+	out := make([]allocation, len(all))
+	for i, a := range all {
+		out[i] = allocation{a.Pool, fmt.Sprintf("%#x", a.Addr), a.Bytes, a.Line}
+	}
+	return out
+}
+
+func pools(counts map[string]int) []poolCount {
+	out := []poolCount{}
+	for _, name := range slices.Sorted(maps.Keys(counts)) {
+		out = append(out, poolCount{name, counts[name]})
+	}
+	return out
+}
+
+// sortedOps returns the counts, the largest first.
+func sortedOps(ops map[trace.Op]int) []opsCount {
+	out := []opsCount{}
+	for op, n := range ops {
+		out = append(out, opsCount{string(op), n})
+	}
+	slices.SortFunc(out, func(a, b opsCount) int {
+		return cmp.Or(cmp.Compare(b.Commands, a.Commands), cmp.Compare(a.Op, b.Op))
+	})
+	return out
+}
+
+func opsWords(ops []opsCount) string {
+	words := make([]string, len(ops))
+	for i, o := range ops {
+		words[i] = o.Op + " " + grouped(o.Commands)
+	}
+	return strings.Join(words, ", ")
+}
+
+func (e *Env) printCheck(r captureReport) error {
+	if e.Global.JSON {
+		return json.NewEncoder(e.Stdout).Encode(r)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%-10s %s in order on %s\n", r.Result, counted(r.Commands, "command"), counted(len(r.Streams), "stream"))
+	if r.Fault != nil {
+		fmt.Fprintf(&b, "stopped    at record %d, line %d of the trace: %s\n", r.Fault.Record, r.Fault.Line, r.Fault.Reason)
+	}
+	fmt.Fprintf(&b, "commands   %s\n", opsWords(r.Ops))
+	for _, s := range r.Streams {
+		fmt.Fprintf(&b, "stream %-3d %s, each after the one before\n", s.Stream, counted(s.Commands, "command"))
+	}
+	fmt.Fprintf(&b, "unmatched  %s of what was allocated before the trace\n", counted(len(r.Unmatched), "free"))
+	writeAllocations(&b, r.Unmatched)
+	for _, p := range r.Lost {
+		fmt.Fprintf(&b, "           %s: %s without an address\n", p.Pool, counted(p.Count, "free"))
+	}
+	fmt.Fprintf(&b, "live       %s, %s, at the end\n", counted(len(r.Live), "allocation"), sized(uint64(r.LiveBytes)))
+	writeAllocations(&b, r.Live)
+	for _, p := range r.Counted {
+		fmt.Fprintf(&b, "           %s: %s without an address\n", p.Pool, counted(p.Count, "allocation"))
+	}
+	fmt.Fprintf(&b, "peak       %d bytes\n", r.PeakBytes)
+	_, err := fmt.Fprint(e.Stdout, b.String())
+	return err
+}
+
+// shownAllocations is how many of them words name; --json has all.
+const shownAllocations = 20
+
+func writeAllocations(b *strings.Builder, all []allocation) {
+	for i, a := range all {
+		if i == shownAllocations {
+			fmt.Fprintf(b, "           and %s more: --json has all\n", grouped(len(all)-i))
+			return
+		}
+		fmt.Fprintf(b, "           line %d   %s   %s   %s\n", a.Line, a.Addr, counted(uint64(a.Bytes), "byte"), a.Pool)
+	}
+}

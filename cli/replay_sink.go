@@ -1,0 +1,326 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"understudy.dev/admin"
+	"understudy.dev/harness"
+	"understudy.dev/harness/sinks"
+	"understudy.dev/journal"
+)
+
+// sinkFlags are the flags of replay with --sink.
+type sinkFlags struct {
+	sink         string
+	id           string
+	from         uint64
+	step         bool
+	kinds, names []string
+}
+
+func (f *sinkFlags) add(c *cobra.Command) {
+	c.Flags().StringVar(&f.sink, "sink", "", "send the records to print, exec:`CMD` or http://HOST/… instead of the machine")
+	c.Flags().StringVar(&f.id, "id", "", "with --sink: a harness's persistence `ID`, whose journal lies beside --journal")
+	c.Flags().Uint64Var(&f.from, "from", 0, "with --sink: the first `RECORD`; of a harness its number, of a machine its seq")
+	c.Flags().BoolVar(&f.step, "step", false, "with --sink: wait for Enter before each record; q ends")
+	c.Flags().StringSliceVar(&f.kinds, "kind", nil, "with --sink print: show only these kinds")
+	c.Flags().StringSliceVar(&f.names, "name", nil, "with --sink print: show only these names")
+}
+
+// check refuses what does not go together.
+func (f *sinkFlags) check() error {
+	if f.sink == "" && (f.id != "" || f.from != 0 || f.step || f.kinds != nil || f.names != nil) {
+		return usagef("--id, --from, --step, --kind and --name need --sink: a machine is replayed whole, from the start")
+	}
+	if f.sink != "" && f.sink != sinkPrint && (f.kinds != nil || f.names != nil) {
+		return usagef("--kind and --name are for looking, with --sink print: a sink that builds state must get every record")
+	}
+	return nil
+}
+
+const sinkPrint = "print"
+
+// sinkResult is what replay --sink prints at its end.
+type sinkResult struct {
+	Sink          string  `json:"sink"`
+	Journal       string  `json:"journal"`
+	From          uint64  `json:"from"` // the first acknowledged; 0 if there was none
+	To            uint64  `json:"to"`   // the last
+	Records       uint64  `json:"records"`
+	NotShown      uint64  `json:"not_shown"`
+	Complete      bool    `json:"complete"`
+	Seconds       float64 `json:"seconds"`
+	RecordsPerSec float64 `json:"records_per_second"`
+	Error         string  `json:"error,omitempty"`
+}
+
+// A feed drives entries into a sink, each acknowledged before the next. It is not
+// a harness.Player because it also takes the records of machines; its sinks all
+// heed their contexts, so that a deadline needs nobody who watches.
+type feed struct {
+	sink    harness.Sink
+	timeout time.Duration // of one record; 0 means none
+	shows   func(*harness.Entry) bool
+	pace    pacer
+	steps   *stepper // nil goes on by itself
+	bar     *progressBar
+	result  sinkResult
+}
+
+func (e *Env) replaySink(ctx context.Context, f sinkFlags, to uint64, sp speed) error {
+	part, err := rangeOf(f.from, to)
+	if err != nil {
+		return err
+	}
+	shows, err := f.filter()
+	if err != nil {
+		return err
+	}
+	if err := e.useID(f.id); err != nil {
+		return err
+	}
+	return e.withJournal(ctx, readOnly, func(j journal.Journal, end journal.End) (err error) {
+		sink, closeSink, err := e.openSink(f)
+		if err != nil {
+			return err
+		}
+		fd := &feed{
+			sink: sink, timeout: e.Global.Timeout, shows: shows, pace: pacer{speed: sp}, bar: e.sinkBar(f, part, end),
+			result: sinkResult{Sink: f.sink, Journal: journal.Describe(j).Location},
+		}
+		if f.step {
+			fd.steps = newStepper(ctx, e.Stdin, e.Stderr)
+		}
+		if f.sink == sinkPrint {
+			fd.timeout = 0 // who reads the output may take their time
+		}
+		began := time.Now()
+		err = fd.run(ctx, e.entriesOf(ctx, j, end, part))
+		fd.bar.end()
+		fd.result.Complete = err == nil && !fd.stopped()
+		if cerr := closeSink(); err == nil && cerr != nil {
+			err = fmt.Errorf("after record %d: %w", fd.result.To, cerr)
+		}
+		if err == nil && fd.result.Records+fd.result.NotShown == 0 && part.From > 1 && fd.result.Complete {
+			err = WithCode(1, fmt.Errorf("there is no record %d", part.From))
+		}
+		return errors.Join(e.printFeed(fd, err, time.Since(began)), fd.coded(ctx, err))
+	})
+}
+
+// filter returns what --kind and --name select.
+func (f *sinkFlags) filter() (func(*harness.Entry) bool, error) {
+	kinds, err := parseKinds(f.kinds)
+	return func(en *harness.Entry) bool {
+		return (len(kinds) == 0 || slices.Contains(kinds, en.Kind)) && (len(f.names) == 0 || slices.Contains(f.names, en.Name))
+	}, err
+}
+
+// openSink makes the sink that --sink names and a function that ends it.
+func (e *Env) openSink(f sinkFlags) (harness.Sink, func() error, error) {
+	target, isHTTP := strings.CutPrefix(f.sink, "http:")
+	if strings.HasPrefix(target, "//") || !isHTTP {
+		target = f.sink // http://… is a URL itself; http:URL has one
+	}
+	command, isExec := strings.CutPrefix(f.sink, "exec:")
+	switch {
+	case f.sink == sinkPrint:
+		w := bufio.NewWriter(e.Stdout)
+		return e.printSink(w, f.step), func() error { return flushed(w, nil) }, nil
+	case isExec && strings.TrimSpace(command) != "":
+		s, err := sinks.NewExec([]string{"sh", "-c", command}, sinks.ExecConfig{Stderr: e.Stderr, Grace: e.Global.Timeout})
+		if err != nil {
+			return nil, nil, err
+		}
+		return s, s.Close, nil
+	case isHTTP, strings.HasPrefix(f.sink, "https:"):
+		s, err := sinks.NewHTTP(target, sinks.HTTPConfig{})
+		if err != nil {
+			return nil, nil, usagef("--sink %s: %v", f.sink, err)
+		}
+		return s, s.Close, nil
+	}
+	return nil, nil, usagef("--sink %s: want print, exec:COMMAND, http://HOST/… or https://HOST/…", f.sink)
+}
+
+// printSink writes an entry as a line for people, or as the line that an exec sink
+// gets.
+func (e *Env) printSink(w *bufio.Writer, atOnce bool) harness.SinkFunc {
+	lines := json.NewEncoder(w)
+	return func(_ context.Context, en *harness.Entry) error {
+		var err error
+		if e.Global.JSON {
+			err = lines.Encode(sinks.MessageOf(en))
+		} else {
+			_, err = fmt.Fprintf(w, "%d %s %s %s\n", en.Number, en.Time, pathWord(en.Path), entryWords(en))
+		}
+		if err == nil && atOnce {
+			err = w.Flush()
+		}
+		return err
+	}
+}
+
+// sinkBar returns the progress of a replay, which would be in the way of records
+// on a terminal and of questions.
+func (e *Env) sinkBar(f sinkFlags, part harness.Range, end journal.End) *progressBar {
+	last := uint64(end.Seq)
+	if part.To != 0 {
+		last = min(last, part.To)
+	}
+	bar := e.newProgress("replay", last-min(last, max(part.From, 1)-1))
+	if f.step || f.sink == sinkPrint && isTerminal(e.Stdout) {
+		bar.w = nil
+	}
+	return bar
+}
+
+// run drives the entries into the sink.
+func (fd *feed) run(ctx context.Context, entries func(func(harness.Entry, error) bool)) error {
+	r := &fd.result
+	for en, err := range entries {
+		switch {
+		case err != nil:
+			return err
+		case !fd.shows(&en):
+			r.NotShown++
+			continue
+		}
+		if fd.steps != nil {
+			if err := fd.steps.wait(ctx, &en); err != nil || fd.stopped() {
+				return err
+			}
+		}
+		if err := fd.pace.wait(ctx, en.Time); err != nil {
+			return err
+		}
+		if err := fd.apply(ctx, &en); err != nil {
+			return &harness.SinkError{Number: en.Number, Err: err}
+		}
+		if r.Records == 0 {
+			r.From = en.Number
+		}
+		r.Records++
+		r.To = en.Number
+		fd.bar.at(r.Records + r.NotShown)
+	}
+	return nil
+}
+
+func (fd *feed) stopped() bool { return fd.steps != nil && fd.steps.over }
+
+// apply gives one entry to the sink and waits for the answer.
+func (fd *feed) apply(ctx context.Context, en *harness.Entry) error {
+	if fd.timeout == 0 {
+		return fd.sink.Apply(ctx, en)
+	}
+	late := fmt.Errorf("%w within %v", harness.ErrSinkTimeout, fd.timeout)
+	actx, cancel := context.WithTimeoutCause(ctx, fd.timeout, late)
+	defer cancel()
+	err := fd.sink.Apply(actx, en)
+	if err != nil && context.Cause(actx) == late {
+		return late
+	}
+	return err
+}
+
+// coded gives an error of the sink its exit code: a sink that said no did not take
+// the record; of one that did not answer properly, nobody knows.
+func (fd *feed) coded(ctx context.Context, err error) error {
+	var failed *harness.SinkError
+	var status *sinks.StatusError
+	switch {
+	case err == nil || ctx.Err() != nil || !errors.As(err, &failed):
+		return err
+	case errors.As(err, &status), fd.refusedByChild(err):
+		return WithHint(WithCode(1, err), "the sink has the records before %d: the same command with --from %d goes on", failed.Number, failed.Number)
+	}
+	return WithHint(WithCode(admin.ExitUnknown, err), "the sink has the records before %d and may have that one: --from %d sends it again", failed.Number, failed.Number)
+}
+
+func (fd *feed) refusedByChild(err error) bool {
+	_, child := fd.sink.(*sinks.Exec)
+	return child && !errors.Is(err, harness.ErrSinkTimeout) && !errors.Is(err, sinks.ErrExited) && !errors.Is(err, sinks.ErrProtocol)
+}
+
+// printFeed prints the result: on the standard error where the records are on the
+// standard output as words.
+func (e *Env) printFeed(fd *feed, err error, took time.Duration) error {
+	r := &fd.result
+	r.Seconds = took.Seconds()
+	r.RecordsPerSec = float64(r.Records) / r.Seconds
+	if err != nil {
+		r.Error = err.Error()
+	}
+	if e.Global.JSON {
+		return json.NewEncoder(e.Stdout).Encode(r)
+	}
+	out := e.Stdout
+	if r.Sink == sinkPrint {
+		if out = e.Stderr; e.Global.Quiet {
+			out = io.Discard
+		}
+	}
+	what := "no records"
+	if r.Records > 0 {
+		what = fmt.Sprintf("%s, %s..%s", counted(r.Records, "record"), grouped(r.From), grouped(r.To))
+	}
+	if r.NotShown > 0 {
+		what += fmt.Sprintf("   %s not shown", grouped(r.NotShown))
+	}
+	if !r.Complete {
+		what += "   stopped before the end"
+	}
+	_, werr := fmt.Fprintf(out, "acknowledged   %s   %s   %s\n", what, short(took), perSecond(r.RecordsPerSec))
+	return werr
+}
+
+// A stepper asks before each record.
+type stepper struct {
+	w     io.Writer
+	lines <-chan string // closed at the end of the input
+	over  bool          // it was told to end
+}
+
+// newStepper reads answers from in. The goroutine that waits for a line cannot be
+// interrupted and ends with the process.
+func newStepper(ctx context.Context, in io.Reader, w io.Writer) *stepper {
+	lines := make(chan string)
+	go func() {
+		defer close(lines)
+		for {
+			line, err := readLine(in)
+			if err != nil {
+				return
+			}
+			select {
+			case lines <- strings.TrimSpace(line):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return &stepper{w: w, lines: lines}
+}
+
+// wait returns when en may go or the stepper is over.
+func (s *stepper) wait(ctx context.Context, en *harness.Entry) error {
+	fmt.Fprintf(s.w, "next is record %d: Enter sends it, q ends\n", en.Number)
+	select {
+	case line, ok := <-s.lines:
+		s.over = !ok || line == "q"
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
