@@ -131,7 +131,7 @@ func (s *show) run(ctx context.Context, ops []flow.Op, killAt int) error {
 	go func() { defer close(watched); s.watch(wctx) }()
 	err = s.failOver(ctx)
 	if err == nil {
-		err = s.await(ctx, s.load.ended)
+		err = s.load.await(ctx, s.load.ended)
 	}
 	unwatch()
 	<-watched
@@ -209,18 +209,9 @@ func (s *show) guard(p *group.Process, cancel context.CancelCauseFunc) {
 	}()
 }
 
-func (s *show) await(ctx context.Context, done <-chan struct{}) error {
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
 // failOver kills the primary in the middle of the load and promotes the standby.
 func (s *show) failOver(ctx context.Context) error {
-	if err := s.await(ctx, s.load.hit); err != nil {
+	if err := s.load.await(ctx, s.load.hit); err != nil {
 		return err
 	}
 	s.killed.Store(true)
@@ -235,7 +226,7 @@ func (s *show) failOver(ctx context.Context) error {
 	if err := s.promote(ctx); err != nil {
 		return err
 	}
-	if err := s.await(ctx, s.load.settled); err != nil {
+	if err := s.load.await(ctx, s.load.settled); err != nil {
 		return err
 	}
 	stats := s.load.client.Stats()

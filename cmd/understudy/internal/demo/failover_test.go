@@ -125,12 +125,11 @@ func (s *stage) start(c *client.Client, rate float64, ops []flow.Op) *load {
 	return l
 }
 
-func (s *stage) wait(what string, done <-chan struct{}) {
+// wait waits for one of a load's channels.
+func (s *stage) wait(what string, l *load, done <-chan struct{}) {
 	s.t.Helper()
-	select {
-	case <-done:
-	case <-s.ctx.Done():
-		s.t.Fatalf("wait for %s: %v", what, context.Cause(s.ctx))
+	if err := l.await(s.ctx, done); err != nil {
+		s.t.Fatalf("wait for %s: %v", what, err)
 	}
 }
 
@@ -147,7 +146,7 @@ func (s *stage) verify(url string, primary *group.Node, loads ...*load) admin.No
 	s.t.Helper()
 	all := newLoad(&Config{}, nil, 0, nil)
 	for _, l := range loads {
-		s.wait("all answers", l.ended)
+		s.wait("all answers", l, l.ended)
 		all.ops, all.told = append(all.ops, l.ops...), append(all.told, l.told...)
 	}
 	st, err := all.quiet(s.ctx, primary)
@@ -175,7 +174,7 @@ func TestPausedPrimary(t *testing.T) {
 	only, err := client.Dial(s.ctx, client.Config{Addrs: []string{a.Client}, Machine: exchange.Name, Timeout: -1, Dial: dialOnly(a.Client)})
 	s.must(err)
 	defer only.Close()
-	s.wait("half of the load", l.hit)
+	s.wait("half of the load", l, l.hit)
 	s.must(a.Pause())
 	late := make(chan client.Answer, 1)
 	name, version, data := flow.Op{Kind: flow.Limit, ID: 1 << 60, Side: exchange.Buy, Price: 1, Qty: 1}.Command()
@@ -221,7 +220,7 @@ func twoPromotions(t *testing.T, seed uint64) {
 	a := s.primary("a", url)
 	nodes := []*group.Node{s.standby("b", url), s.standby("c", url)}
 	l := s.start(s.dial(a, nodes[0], nodes[1]), 4000, flow.Generate(seed, 4000))
-	s.wait("half of the load", l.hit)
+	s.wait("half of the load", l, l.hit)
 	a.Kill()
 
 	reports, faults := make([]admin.Report, 2), make([]error, 2)
@@ -269,7 +268,7 @@ func TestJournalRestart(t *testing.T) {
 	a := s.primary("a", j.URL())
 	b := s.standby("b", j.URL())
 	l := s.start(s.dial(a, b), 4000, flow.Generate(2, 12_000))
-	s.wait("half of the load", l.hit)
+	s.wait("half of the load", l, l.hit)
 	j.Kill()
 	s.must(s.Restart(j))
 	st := s.verify(j.URL(), a, l)
@@ -291,10 +290,10 @@ func TestClusterMemberKilled(t *testing.T) {
 	var loads []*load
 	for i, victim := range servers {
 		l := s.start(c, 2000, ops[i*3000:(i+1)*3000])
-		s.wait("half of the load", l.hit)
+		s.wait("half of the load", l, l.hit)
 		began := time.Now()
 		victim.Kill()
-		s.wait("all answers", l.ended)
+		s.wait("all answers", l, l.ended)
 		t.Logf("%s killed: the longest silence was %v", victim.Name, longestSilence(l, began).Round(time.Millisecond))
 		s.must(s.Restart(victim))
 		loads = append(loads, l)
@@ -324,13 +323,13 @@ func TestLongJournal(t *testing.T) {
 	a := s.primary("a", url)
 	ops := flow.Generate(4, 60_000)
 	first := s.start(s.dial(a), 0, ops[:40_000])
-	s.wait("all answers", first.ended)
+	s.wait("all answers", first, first.ended)
 	a.Kill()
 
 	b, c := s.standby("b", url), s.standby("c", url)
 	s.promote(b)
 	burst := s.start(s.dial(b, c), 0, ops[40_000:])
-	s.wait("half of the burst", burst.hit)
+	s.wait("half of the burst", burst, burst.hit)
 	b.Kill()
 	if r := s.promote(c); r.Epoch != 3 {
 		t.Errorf("promoted to epoch %d, want 3", r.Epoch)

@@ -23,6 +23,7 @@ type load struct {
 	hit     chan struct{} // closed when so many were submitted
 	settled chan struct{} // closed when all that waited at the kill are answered
 	ended   chan struct{} // closed when all are answered
+	failed  chan struct{} // closed when fault is set
 	began   time.Time
 
 	mu       sync.Mutex
@@ -31,6 +32,7 @@ type load struct {
 	answered int
 	bound    int                     // operations submitted before the kill; 0 until then
 	left     int                     // of these, those without an answer
+	fault    error                   // the first operation that was not carried out
 	latency  *hdrhistogram.Histogram // microseconds, of answers before the kill
 }
 
@@ -43,19 +45,25 @@ type told struct {
 func newLoad(cfg *Config, ops []flow.Op, killAt int, c *client.Client) *load {
 	return &load{
 		cfg: cfg, ops: ops, client: c, killAt: killAt, told: make([]told, len(ops)),
-		hit: make(chan struct{}), settled: make(chan struct{}), ended: make(chan struct{}),
+		hit: make(chan struct{}), settled: make(chan struct{}), ended: make(chan struct{}), failed: make(chan struct{}),
 		latency: hdrhistogram.New(1, int64(time.Minute/time.Microsecond), 3),
 	}
 }
 
 // run submits the operations, each when it is due or as soon as the client's
-// window has room. It returns when all are submitted.
+// window has room. It returns when all are submitted, or when the first one was
+// not carried out.
 func (l *load) run(ctx context.Context) error {
 	l.began = time.Now()
 	for i := range l.ops {
 		due := l.began.Add(l.cfg.due(i))
 		if err := sleepUntil(ctx, due); err != nil {
 			return err
+		}
+		select {
+		case <-l.failed:
+			return nil
+		default:
 		}
 		if l.cfg.Rate == 0 {
 			due = time.Now()
@@ -97,6 +105,10 @@ func (l *load) take(i int, due time.Time, a client.Answer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.told[i] = told{a, now}
+	if l.fault == nil && !l.told[i].acknowledged() {
+		l.fault = fmt.Errorf("operation %d was answered %v: %w", l.ops[i].N, a.Verdict, a.Err)
+		close(l.failed)
+	}
 	l.answered++
 	if l.answered == len(l.ops) {
 		close(l.ended)
@@ -109,6 +121,21 @@ func (l *load) take(i int, due time.Time, a client.Answer) {
 		if l.left == 0 {
 			close(l.settled)
 		}
+	}
+}
+
+// await waits for one of the load's channels. It fails when an operation was not
+// carried out.
+func (l *load) await(ctx context.Context, done <-chan struct{}) error {
+	select {
+	case <-done:
+		return nil
+	case <-l.failed:
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.fault
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 

@@ -152,6 +152,9 @@ func (l *load) checkOnce(h *history) Check {
 	}
 	if c.OK {
 		c.Detail = ratio(count, len(h.deeds))
+		if h.repeats > 0 {
+			c.Detail += fmt.Sprintf(" (and %s retries, recognised)", grouped(h.repeats))
+		}
 	}
 	return c
 }
