@@ -76,6 +76,13 @@ func (in *intake) take(empty []waiting, done int) []waiting {
 	return q
 }
 
+// queued returns how many wait in the queue.
+func (in *intake) queued() int {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return len(in.queue)
+}
+
 // close shuts the intake and returns what still waited in it.
 func (in *intake) close() []waiting {
 	in.mu.Lock()

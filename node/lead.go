@@ -15,6 +15,12 @@ func (n *Node) openIntake() {
 	n.publish(Leading)
 }
 
+// sendAheadFrom is how many waiting requests make a batch that is worth sending
+// before the finished one is applied and answered. Submitters that wait for each
+// answer fall into two halves that take turns if less is sent ahead: then each
+// batch, and so each sync, serves half of them.
+const sendAheadFrom = 1024
+
 // lookForFence is how often an idle primary looks whether it was fenced: as often
 // as the tail is sampled.
 const lookForFence = 250 * time.Millisecond
@@ -186,7 +192,9 @@ func (l *leader) finished(b *bundle) (State, bool) {
 	if b.err != nil {
 		return l.failed(b)
 	}
-	l.send() // the next one goes out while this one is applied
+	if l.in.queued()+len(l.rest)-l.restAt >= sendAheadFrom {
+		l.send()
+	}
 	for i := range b.records {
 		b.records[i].Seq, b.records[i].Epoch = b.first+journal.Seq(i), l.epoch
 	}
