@@ -17,6 +17,8 @@
 //	spare-*                    a segment file that is ready for use
 //	tmp-*                      something not finished; recovery removes it
 //	cut-POSITION-*.bin         what recovery cut; never removed by this package
+//	left-POSITION-*.bin        a segment that a writer began before it died or lost
+//	                           the right to write; nothing in it was acknowledged
 //
 // A Position is the logical offset at which an entry ends; entries lie back to
 // back, and 0 is the empty journal. Comments in segment.go, frame.go, state.go,

@@ -373,6 +373,7 @@ const (
 	sparePrefix = "spare-"
 	lockPrefix  = "lock-"
 	cutPrefix   = "cut-"
+	leftPrefix  = "left-"
 	recoverLock = "lock"
 )
 

@@ -133,8 +133,13 @@ func rewrite(seg *segment, pos journal.Position, b []byte) error {
 	return seg.file.Datasync()
 }
 
-func cutName(pos journal.Position) string {
-	return randomName(fmt.Sprintf("%s%020d-", cutPrefix, uint64(pos))) + ".bin"
+func cutName(pos journal.Position) string { return asideName(cutPrefix, pos) }
+
+// leftName is for a segment that a writer began and did not announce.
+func leftName(pos journal.Position) string { return asideName(leftPrefix, pos) }
+
+func asideName(prefix string, pos journal.Position) string {
+	return randomName(fmt.Sprintf("%s%020d-", prefix, uint64(pos))) + ".bin"
 }
 
 // setAside copies n bytes at pos into a file of their own, makes that durable,

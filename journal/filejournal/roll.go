@@ -58,7 +58,7 @@ func (j *Journal) install(f File, h *header, tmp, path string, at journal.Positi
 	if errors.Is(err, fs.ErrExist) {
 		// Another writer began this segment and nothing in it was published, or
 		// the journal would not end here. Its late writes go where the file goes.
-		if err := j.fsys.Rename(path, filepath.Join(j.dir, cutName(at))); err != nil {
+		if err := j.fsys.Rename(path, filepath.Join(j.dir, leftName(at))); err != nil {
 			return err
 		}
 		err = j.fsys.Rename(tmp, path)

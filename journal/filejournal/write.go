@@ -273,7 +273,7 @@ func (j *Journal) clearUnannounced(end journal.Position) error {
 	if newest, exists := j.st.newestSegment(); exists && newest == end {
 		return nil
 	}
-	err := j.fsys.Rename(filepath.Join(j.dir, segmentName(end)), filepath.Join(j.dir, cutName(end)))
+	err := j.fsys.Rename(filepath.Join(j.dir, segmentName(end)), filepath.Join(j.dir, leftName(end)))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
