@@ -1,6 +1,7 @@
 package filejournal
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -49,6 +50,40 @@ func (r *reader) next(generation uint16, end journal.Position) (journal.Entry, e
 	data := r.chunk[frameBytes:n:n]
 	r.at, r.chunk = r.at+journal.Position(n), r.chunk[n:]
 	return journal.Entry{Pos: r.at, Data: data}, nil
+}
+
+// A piece is a run of whole frames that were checked.
+type piece struct {
+	at     journal.Position
+	frames []byte
+	err    error
+}
+
+// next returns the first entry of p and the rest.
+func (p piece) next() (journal.Entry, piece) {
+	n := frameBytes + int(binary.LittleEndian.Uint32(p.frames[8:]))
+	p.at += journal.Position(n)
+	return journal.Entry{Pos: p.at, Data: p.frames[frameBytes:n:n]}, piece{at: p.at, frames: p.frames[n:]}
+}
+
+// piece returns what next would, as many entries at a time as one chunk holds.
+func (r *reader) piece(generation uint16, end journal.Position) piece {
+	p := piece{at: r.at}
+	r.chunk = nil
+	size, err := r.fill(generation, end)
+	if err != nil {
+		return piece{err: err}
+	}
+	n, ok := frameBytes+size, true
+	for ok && len(r.chunk)-n >= frameBytes {
+		size, ok = r.st.id.frame(r.chunk[n:], r.at+journal.Position(n))
+		if ok = ok && len(r.chunk)-n >= frameBytes+size; ok {
+			n += frameBytes + size
+		}
+	}
+	p.frames = r.chunk[:n:n]
+	r.at, r.chunk = r.at+journal.Position(n), nil
+	return p
 }
 
 // fill reads a chunk that starts with the whole entry at r.at and returns the
