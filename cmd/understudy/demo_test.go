@@ -226,4 +226,12 @@ func TestDemoTimeline(t *testing.T) {
 	if left := r.left(t); len(left) != 1 {
 		t.Errorf("kept %v, want one directory", left)
 	}
+	_, hint, found := strings.Cut(rest, "try: understudy ")
+	if !found {
+		t.Fatalf("no hint after %q", rest)
+	}
+	next := newRun(t, strings.Fields(strings.ReplaceAll(hint, "'", ""))...)
+	if got, want := next.code(t), 0; got != want {
+		t.Errorf("understudy %s: exit code %d, want %d\n%s", hint, got, want, next.stderr.String())
+	}
 }

@@ -353,8 +353,17 @@ func (s *show) close(err error) error {
 		return errors.Join(os.RemoveAll(dir), s.document())
 	}
 	s.result.Data = dir
-	s.line("%s. data kept in %s\n", verdict, dir)
+	s.line("%s. data kept in %s%s\n", verdict, dir, s.hint())
 	return s.document()
+}
+
+// hint is a command that looks at the data which was kept: the exchange as the
+// old primary left it.
+func (s *show) hint() string {
+	if s.result.Promotion.EpochSeq == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; try: understudy replay --journal '%s' --to %d", s.server.Kept(), s.result.Promotion.EpochSeq-1)
 }
 
 // document prints the result.

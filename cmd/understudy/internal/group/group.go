@@ -67,6 +67,11 @@ func (g *Group) Journal() (*Server, error) {
 // URL returns the URL of the journal on one server.
 func (s *Server) URL() string { return journalURL([]*Server{s}, "") }
 
+// Kept returns the URL of the journal for when the server has ended.
+func (s *Server) Kept() string {
+	return (&url.URL{Scheme: "embedded", Path: s.Dir, RawQuery: "stream=" + Stream}).String()
+}
+
 func journalURL(servers []*Server, query string) string {
 	hosts := make([]string, len(servers))
 	for i, s := range servers {
