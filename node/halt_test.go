@@ -223,23 +223,25 @@ func TestFailedMachineIsNeverPromoted(t *testing.T) {
 // was in flight behind it.
 func TestPanicAnswersWhatIsBehindIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := memjournal.New()
-		m := &tally{block: make(chan struct{}), began: make(chan journal.Seq, 1)}
-		a := join(t, store, "a", m)
+		j := &hooked{Journal: memjournal.New()}
+		a := join(t, j, "a", nil)
 		a.lead(t)
-		blocked := a.later(command("block"))
-		<-m.began
+		release := make(chan struct{})
+		j.beforeAppend = func() { <-release }
 		panics := a.later(command("panic"))
-		close(m.block)
-		behind := a.later(put(1))
-		if res := now(t, blocked); res.Status != node.Done {
-			t.Errorf("before: %v (%v)", res.Status, res.Err)
+		synctest.Wait() // its append is under way
+		var behind []<-chan node.Result
+		for id := range uint64(1500) { // enough to be sent ahead
+			behind = append(behind, a.later(put(id)))
 		}
-		if res := now(t, panics); res.Status != node.Unknown || !strings.Contains(res.Err.Error(), "seq 3") {
+		close(release)
+		if res := now(t, panics); res.Status != node.Unknown || !strings.Contains(res.Err.Error(), "seq 2") {
 			t.Errorf("the panic: %v (%v)", res.Status, res.Err)
 		}
-		if res := now(t, behind); res.Status == node.Done {
-			t.Errorf("behind it: %v", res.Status)
+		for id, c := range behind {
+			if res := now(t, c); res.Status == node.Done || res.Err == nil {
+				t.Fatalf("request %d behind it: %v (%v)", id, res.Status, res.Err)
+			}
 		}
 		wantHalted(t, a, node.Halted, func(err error) bool { return errors.As(err, new(*machine.PanicError)) })
 	})
