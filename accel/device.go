@@ -77,7 +77,9 @@ func (m Mode) String() string {
 
 // Reads and Writes tell what a kernel does with a buffer argument; both are false
 // for a scalar.
-func (m Mode) Reads() bool  { return m == ModeIn || m == ModeInOut }
+func (m Mode) Reads() bool { return m == ModeIn || m == ModeInOut }
+
+// Writes reports whether a kernel writes the argument.
 func (m Mode) Writes() bool { return m == ModeOut || m == ModeInOut }
 
 // IsBuffer reports whether the argument is memory.

@@ -59,7 +59,7 @@ func (s *Server) write(w http.ResponseWriter, status int, kind string, v any) {
 	w.Header().Set("Content-Type", kind)
 	w.Header().Set("Content-Length", strconv.Itoa(b.Len()))
 	w.WriteHeader(status)
-	io.Copy(w, &b) // the requester may be gone; nothing depends on it
+	_, _ = io.Copy(w, &b) // the requester may be gone; nothing depends on it
 }
 
 // A route is one endpoint.

@@ -4,11 +4,12 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strconv"
+	"syscall"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -97,7 +98,6 @@ func (e *Env) journalCat(ctx context.Context, j journal.Journal, end journal.End
 		kinds = append(kinds, k)
 	}
 	out := bufio.NewWriter(e.Stdout)
-	defer out.Flush()
 	var records []journal.Record
 	n := uint64(0)
 	err = e.items(ctx, j, sp, end, func(it *journal.Item) (bool, error) {
@@ -141,7 +141,7 @@ func flushed(w *bufio.Writer, err error) error {
 
 // isClosedPipe reports whether whoever read the output has gone, as head does.
 func isClosedPipe(err error) bool {
-	return os.IsTimeout(err) || err == io.ErrClosedPipe
+	return errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe)
 }
 
 func (e *Env) printRecord(w io.Writer, r *journal.Record, format string) error {

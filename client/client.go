@@ -89,17 +89,16 @@ type Client struct {
 	fatal  chan error    // capacity 1: why no session will ever open
 	ended  sync.WaitGroup
 
-	mu       sync.Mutex
-	p        *pipeline
-	link     *link // the connection in use; nil while there is none
-	closed   bool
-	rng      *rand.Rand
-	epoch    journal.Epoch    // the largest that a primary told
-	hint     string           // where a node said that the primary is
-	trouble  map[string]error // what the nodes last said, by address
-	isOpen   bool             // opened is closed
-	links    uint64           // connections that were in use
-	failures int              // connections in a row that were of no use
+	mu      sync.Mutex
+	p       *pipeline
+	link    *link // the connection in use; nil while there is none
+	closed  bool
+	rng     *rand.Rand
+	epoch   journal.Epoch    // the largest that a primary told
+	hint    string           // where a node said that the primary is
+	trouble map[string]error // what the nodes last said, by address
+	isOpen  bool             // opened is closed
+	links   uint64           // connections that were in use
 }
 
 // Dial finds the primary and opens a session. It returns when a session is open,

@@ -449,7 +449,7 @@ func (c *conn) linger() {
 		return
 	}
 	c.nc.SetReadDeadline(time.Now().Add(min(c.srv.cfg.Grace, time.Second)))
-	io.Copy(io.Discard, c.nc)
+	_, _ = io.Copy(io.Discard, c.nc) // until the peer closes or the deadline
 }
 
 // append encodes the ticket's result and lets go of it.

@@ -176,7 +176,7 @@ func TestFirstDifferenceStops(t *testing.T) {
 		"another path":      func() error { _, err := h.RNGSeed("rng", 0); return err },
 		"Finish":            func() error { return h.Finish(t.Context()) },
 	} {
-		if err := call(); err != first {
+		if err := call(); !errors.Is(err, first) {
 			t.Errorf("%s after the difference = %v, want the same difference", name, err)
 		}
 	}

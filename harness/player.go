@@ -170,7 +170,7 @@ func (p *Player) watch(done <-chan error, cancel context.CancelCauseFunc) error 
 		err := &SinkError{Number: n, Err: fmt.Errorf("%w within %v", ErrSinkTimeout, limit)}
 		cancel(err)
 		select { // a sink that heeds its context ends now
-		case <-done:
+		case <-done: //nolint:errcheck // it comes too late
 		case <-tick.C:
 		}
 		return err

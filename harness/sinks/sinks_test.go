@@ -194,7 +194,7 @@ func TestExec(t *testing.T) {
 			if tt.closing == "" && err != nil || tt.closing != "" && (err == nil || !strings.Contains(err.Error(), tt.closing)) {
 				t.Errorf("Close = %v, want %q", err, tt.closing)
 			}
-			if again := s.Close(); again != err {
+			if again := s.Close(); !errors.Is(again, err) {
 				t.Errorf("second Close = %v, want the same", again)
 			}
 			if got := words.String(); tt.role == "good" && got != "1 device  alloc \n2 seed rng  9223372036854775808\n3 kernel w saxpy \n4 batch-size loader  \n5 output  loss \n" {

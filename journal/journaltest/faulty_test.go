@@ -138,7 +138,7 @@ func TestDelayedAppendLandsAfterHold(t *testing.T) {
 		cancel() // the write is under way and no longer cares
 		time.Sleep(time.Minute - 1)
 		wantStored(t, really, p.Cursor().Pos, 0)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		wantStored(t, really, p.Cursor().Pos, 1)
 	})
