@@ -2,7 +2,6 @@
 """Prints the records of a file journal, one JSON object a line.
 
     read_journal.py FOLDER
-
 It is written from FORMAT.md alone and needs nothing but Python 3.8. It checks
 frames, checksums, the chain, epochs and sequence numbers, and reads up to the
 first thing that is no entry: where the journal ends when nobody writes to it.
@@ -48,10 +47,11 @@ def check(ok, what):
 
 def segments(folder):
     """Yields (path, start, where the next one starts or None), in order."""
-    names = sorted(n for n in os.listdir(folder) if re.fullmatch(r"\d{20}\.udj", n))
-    starts = [int(n[:20]) for n in names] + [None]
-    for i, name in enumerate(names):
-        yield os.path.join(folder, name), starts[i], starts[i + 1]
+    found = (re.fullmatch(r"(\d{20})(?:-(\d+))?\.udj", n) for n in os.listdir(folder))
+    last = {int(m[1]): m[0] for m in sorted(filter(None, found), key=lambda m: int(m[2] or 0))}
+    starts = sorted(last) + [None]
+    for start, end in zip(starts, starts[1:]):
+        yield os.path.join(folder, last[start]), start, end
 
 
 def entries(path, start, limit):

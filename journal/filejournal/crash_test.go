@@ -117,6 +117,12 @@ func (s *story) check(ctx context.Context, disk *crashfs.FS) error {
 	if err != nil {
 		return fmt.Errorf("open: %w", err)
 	}
+	if err := j.Close(); err != nil {
+		return err
+	}
+	if j, err = after.open(); err != nil {
+		return fmt.Errorf("open again: %w", err)
+	}
 	defer j.Close()
 	end, err := j.End(ctx)
 	if err != nil {

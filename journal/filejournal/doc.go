@@ -10,15 +10,16 @@
 //
 // # Files
 //
-//	00000000000000000000.udj   segment; the name is the position where it starts
+//	00000000000000000000.udj   segment; the name is the position where it starts,
+//	                           with -N behind it from generation 1 on
 //	00000000000000000000.udx   index of a sealed segment; only a shortcut
 //	journal.state              mapped block, and the anchors outside the segments
 //	lock, lock-N               who recovers; who writes, in generation N
 //	spare-*                    a segment file that is ready for use
 //	tmp-*                      something not finished; recovery removes it
 //	cut-POSITION-*.bin         what recovery cut; never removed by this package
-//	left-POSITION-*.bin        a segment that a writer began before it died or lost
-//	                           the right to write; nothing in it was acknowledged
+//	left-POSITION-*.bin        a segment that a writer began before it died; nothing
+//	                           in it was acknowledged
 //
 // A Position is the logical offset at which an entry ends; entries lie back to
 // back, and 0 is the empty journal. Comments in segment.go, frame.go, state.go,
@@ -64,10 +65,10 @@
 // stopped. A fence waits for it no longer than Config.Patience, and then begins
 // the next generation: it swaps the word, whose lock is free. The stopped writer's
 // swap can no longer succeed, so it never acknowledges. Its late write may still
-// reach the file, behind the published end; so the next generation begins with a
-// segment of its own, readers go there at the position where it starts, and the
-// file that the late write goes to is never recycled. An append interrupted so
-// returns an unknown outcome, which reading resolves.
+// reach the file, behind the published end, or make a segment there; so the next
+// generation begins with a segment of its own, readers go there at the position
+// where it starts, and the file that the late write goes to is never recycled. An
+// append interrupted so returns an unknown outcome, which reading resolves.
 //
 // A handle that finds a writer dead in the midst of an append keeps its entry if
 // it is whole, after writing and syncing it again, or sets it aside if it is torn.

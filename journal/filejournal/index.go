@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
-	"strings"
 
 	"understudy.dev/journal"
 )
@@ -44,7 +43,7 @@ type index struct {
 }
 
 func indexName(start journal.Position) string {
-	return strings.TrimSuffix(segmentName(start), segmentSuffix) + indexSuffix
+	return fmt.Sprintf("%020d%s", uint64(start), indexSuffix)
 }
 
 func (x *index) encode() []byte {
@@ -172,20 +171,20 @@ func before(seq journal.Seq, time journal.Time, target journal.Target) bool {
 // segmentBefore opens the last segment that starts before the target, or the
 // first one there is; nil if there is none. last says whether it is the newest.
 func (j *Journal) segmentBefore(target journal.Target, end journal.Position) (seg *segment, last bool, err error) {
-	starts, err := segmentStarts(j.fsys, j.dir)
+	all, err := listSegments(j.fsys, j.dir)
 	if err != nil {
 		return nil, false, err
 	}
 	first := j.st.trimmed()
-	i := sort.Search(len(starts), func(i int) bool { return starts[i] >= first })
-	n := sort.Search(len(starts), func(i int) bool { return starts[i] > end })
+	i := sort.Search(len(all), func(i int) bool { return all[i].start >= first })
+	n := sort.Search(len(all), func(i int) bool { return all[i].start > end })
 	if i >= n {
 		return nil, false, nil
 	}
-	starts = starts[i:n]
+	all = all[i:n]
 	var failed error
-	at := sort.Search(len(starts)-1, func(i int) bool {
-		s, err := openSegment(j.fsys, j.dir, j.st.id, starts[i+1], os.O_RDONLY)
+	at := sort.Search(len(all)-1, func(i int) bool {
+		s, err := openSegment(j.fsys, j.dir, j.st.id, all[i+1], os.O_RDONLY)
 		if err != nil {
 			failed = errors.Join(failed, err)
 			return true
@@ -196,8 +195,8 @@ func (j *Journal) segmentBefore(target journal.Target, end journal.Position) (se
 	if failed != nil && !errors.Is(failed, fs.ErrNotExist) {
 		return nil, false, failed
 	}
-	seg, err = openSegment(j.fsys, j.dir, j.st.id, starts[at], os.O_RDONLY)
-	return seg, at == len(starts)-1, err
+	seg, err = openSegment(j.fsys, j.dir, j.st.id, all[at], os.O_RDONLY)
+	return seg, at == len(all)-1, err
 }
 
 // pointsOf returns the points of a sealed segment: from its index, or else by

@@ -82,7 +82,7 @@ func missingState(fsys FS, dir string, err error) error {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if starts, listErr := segmentStarts(fsys, dir); listErr != nil || len(starts) == 0 {
+	if all, listErr := segmentFiles(fsys, dir); listErr != nil || len(all) == 0 {
 		return err
 	}
 	return &journal.CorruptError{Source: filepath.Join(dir, stateName), Offset: -1, Err: fmt.Errorf("%w: %w", ErrMissing, err)}
@@ -220,9 +220,5 @@ func tidy(fsys FS, dir string, st *state, wantBytes int64) error {
 			}
 		}
 	}
-	starts, err := segmentStarts(fsys, dir)
-	if err != nil {
-		return err
-	}
-	return dropBefore(fsys, dir, st.id, starts, st.anchor.first, wantBytes)
+	return dropBefore(fsys, dir, st.id, st.anchor.first, wantBytes)
 }

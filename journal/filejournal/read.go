@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"sort"
 
 	"understudy.dev/journal"
 )
@@ -163,12 +164,14 @@ func (r *reader) stop(generation uint16, end journal.Position) (journal.Position
 		return end, nil
 	}
 	if r.limit == 0 {
-		starts, err := segmentStarts(r.fsys, r.dir)
+		all, err := listSegments(r.fsys, r.dir)
 		if err != nil {
 			return 0, err
 		}
-		if i, _ := slices.BinarySearch(starts, r.seg.start()+1); i < len(starts) {
-			r.limit = starts[i]
+		for _, s := range slices.Backward(all) {
+			if s.start > r.seg.start() {
+				r.limit = s.start
+			}
 		}
 	}
 	if r.limit != 0 {
@@ -186,7 +189,7 @@ func (r *reader) advance() error {
 	if r.at == r.seg.start() {
 		return bad
 	}
-	seg, err := openSegment(r.fsys, r.dir, r.st.id, r.at, os.O_RDONLY)
+	seg, err := openAt(r.fsys, r.dir, r.st.id, r.at, os.O_RDONLY)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && r.at < r.st.trimmed():
 		return r.trimmed()
@@ -206,18 +209,15 @@ func (r *reader) find() error {
 		if r.at < r.st.trimmed() {
 			return r.trimmed()
 		}
-		starts, err := segmentStarts(r.fsys, r.dir)
+		all, err := listSegments(r.fsys, r.dir)
 		if err != nil {
 			return err
 		}
-		i, exact := slices.BinarySearch(starts, r.at)
-		if !exact {
-			i--
-		}
+		i := sort.Search(len(all), func(i int) bool { return all[i].start > r.at }) - 1
 		if i < 0 {
 			return &journal.CorruptError{Source: r.dir, Pos: r.at, Offset: -1, Err: ErrMissing}
 		}
-		seg, err := openSegment(r.fsys, r.dir, r.st.id, starts[i], os.O_RDONLY)
+		seg, err := openSegment(r.fsys, r.dir, r.st.id, all[i], os.O_RDONLY)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // trimmed since the names were read
 		}
@@ -243,20 +243,4 @@ func (r *reader) close() {
 		r.seg.file.Close()
 	}
 	r.seg, r.limit, r.chunk = nil, 0, nil
-}
-
-// segmentStarts returns where the segments in a folder start, in order.
-func segmentStarts(fsys FS, dir string) ([]journal.Position, error) {
-	names, err := fsys.List(dir)
-	if err != nil {
-		return nil, fmt.Errorf("list journal: %w", err)
-	}
-	var starts []journal.Position
-	for _, name := range names {
-		if pos, ok := parseSegmentName(name); ok {
-			starts = append(starts, pos)
-		}
-	}
-	slices.Sort(starts)
-	return starts, nil
 }

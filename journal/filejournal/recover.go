@@ -82,23 +82,23 @@ func examine(fsys FS, dir string, st *state, flag int, current bool) (x *examine
 
 	// Which segments are there? Those before first are what a trim left. One that
 	// starts behind a known end belongs to a writer at work.
-	starts, err := segmentStarts(fsys, dir)
+	all, err := listSegments(fsys, dir)
 	if err != nil {
 		return x, err
 	}
-	starts = slices.DeleteFunc(starts, func(s journal.Position) bool { return s < first || current && s > end })
-	switch n := len(starts); {
+	all = slices.DeleteFunc(all, func(s segmentID) bool { return s.start < first || current && s.start > end })
+	switch n := len(all); {
 	case n == 0 && first == 0 && mark == 0:
 		return x, nil // a new journal
-	case n == 0 || starts[0] != first:
+	case n == 0 || all[0].start != first:
 		return x, missing(dir, first)
-	case starts[n-1] < newest:
+	case all[n-1].start < newest:
 		return x, missing(dir, newest)
 	}
 
 	// Each header must be good, and each segment must reach the next one.
-	for _, start := range starts {
-		seg, err := openSegment(fsys, dir, st.id, start, flag)
+	for _, s := range all {
+		seg, err := openSegment(fsys, dir, st.id, s, flag)
 		if err != nil {
 			return x, err
 		}
@@ -165,7 +165,7 @@ func examine(fsys FS, dir string, st *state, flag int, current bool) (x *examine
 }
 
 func missing(dir string, start journal.Position) error {
-	return &journal.CorruptError{Source: filepath.Join(dir, segmentName(start)), Pos: start, Offset: -1, Err: ErrMissing}
+	return &journal.CorruptError{Source: filepath.Join(dir, segmentID{start: start}.name()), Pos: start, Offset: -1, Err: ErrMissing}
 }
 
 // reaches checks that s ends where next starts: its last entry, whose place the

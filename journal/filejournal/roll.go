@@ -1,9 +1,7 @@
 package filejournal
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -31,8 +29,8 @@ func (j *Journal) roll(at journal.Position, need int64) error {
 	}
 	h := header{generation: j.generation, id: j.st.id, size: size, cursor: cursor}
 	j.st.setBusy(j.generation)
-	path := filepath.Join(j.dir, segmentName(at))
-	if err := j.install(f, &h, tmp, path, at); err != nil {
+	path := filepath.Join(j.dir, h.segmentID().name())
+	if err := j.install(f, &h, tmp, path); err != nil {
 		f.Close()
 		return j.fail(err)
 	}
@@ -46,24 +44,15 @@ func (j *Journal) roll(at journal.Position, need int64) error {
 	return nil
 }
 
-// install makes f, under the name tmp, the segment at a position.
-func (j *Journal) install(f File, h *header, tmp, path string, at journal.Position) error {
+// install makes f, under the name tmp, the segment of a header.
+func (j *Journal) install(f File, h *header, tmp, path string) error {
 	if _, err := f.WriteAt(h.encode(), 0); err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil {
 		return err
 	}
-	err := j.fsys.Rename(tmp, path)
-	if errors.Is(err, fs.ErrExist) {
-		// Another writer began this segment and nothing in it was published, or
-		// the journal would not end here. Its late writes go where the file goes.
-		if err := j.fsys.Rename(path, filepath.Join(j.dir, leftName(at))); err != nil {
-			return err
-		}
-		err = j.fsys.Rename(tmp, path)
-	}
-	if err != nil {
+	if err := j.fsys.Rename(tmp, path); err != nil {
 		return err
 	}
 	return j.fsys.SyncDir(j.dir)

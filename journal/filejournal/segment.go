@@ -2,11 +2,14 @@ package filejournal
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -94,19 +97,83 @@ func (h *header) mark(b []byte) journal.Position {
 	return best
 }
 
-// segmentName is the name of the segment that starts at pos.
-func segmentName(pos journal.Position) string {
-	return fmt.Sprintf("%020d%s", uint64(pos), segmentSuffix)
+// A segmentID says which segment a file is. Of several with one start, the one of
+// the largest generation counts: whoever has the right to write in a generation
+// begins with a segment of its own, and one that a stopped writer of an earlier
+// generation puts beside it late changes nothing.
+type segmentID struct {
+	start      journal.Position
+	generation uint16
 }
 
-// parseSegmentName is the inverse of segmentName.
-func parseSegmentName(name string) (journal.Position, bool) {
-	digits, ok := strings.CutSuffix(name, segmentSuffix)
-	if !ok || len(digits) != 20 {
-		return 0, false
+// name is the name of its file.
+func (s segmentID) name() string {
+	if s.generation == 0 {
+		return fmt.Sprintf("%020d%s", uint64(s.start), segmentSuffix)
 	}
-	pos, err := strconv.ParseUint(digits, 10, 64)
-	return journal.Position(pos), err == nil
+	return fmt.Sprintf("%020d-%d%s", uint64(s.start), s.generation, segmentSuffix)
+}
+
+// parseSegmentName is the inverse of name.
+func parseSegmentName(name string) (s segmentID, ok bool) {
+	stem, ok := strings.CutSuffix(name, segmentSuffix)
+	if !ok {
+		return s, false
+	}
+	start, generation, numbered := strings.Cut(stem, "-")
+	pos, err := strconv.ParseUint(start, 10, 64)
+	s.start = journal.Position(pos)
+	if numbered && err == nil {
+		var g uint64
+		g, err = strconv.ParseUint(generation, 10, 16)
+		s.generation = uint16(g)
+	}
+	return s, err == nil && s.name() == name
+}
+
+// segmentFiles returns all segments in a folder, by start and generation.
+func segmentFiles(fsys FS, dir string) ([]segmentID, error) {
+	names, err := fsys.List(dir)
+	if err != nil {
+		return nil, fmt.Errorf("list journal: %w", err)
+	}
+	var all []segmentID
+	for _, name := range names {
+		if s, ok := parseSegmentName(name); ok {
+			all = append(all, s)
+		}
+	}
+	slices.SortFunc(all, func(a, b segmentID) int {
+		return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.generation, b.generation))
+	})
+	return all, nil
+}
+
+// listSegments returns the segments in a folder that count, in order.
+func listSegments(fsys FS, dir string) ([]segmentID, error) {
+	all, err := segmentFiles(fsys, dir)
+	counts := all[:0]
+	for i, s := range all {
+		if i+1 == len(all) || all[i+1].start != s.start {
+			counts = append(counts, s)
+		}
+	}
+	return counts, err
+}
+
+// openAt opens the segment that starts at pos. If there is none the error matches
+// fs.ErrNotExist.
+func openAt(fsys FS, dir string, of id, pos journal.Position, flag int) (*segment, error) {
+	all, err := listSegments(fsys, dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range all {
+		if s.start == pos {
+			return openSegment(fsys, dir, of, s, flag)
+		}
+	}
+	return nil, fmt.Errorf("open segment at %d: %w", pos, fs.ErrNotExist)
 }
 
 // A segment is an open segment file.
@@ -118,16 +185,16 @@ type segment struct {
 	turn int              // which mark is written next
 }
 
-// openSegment opens the segment that starts at pos and checks its header. A
+// openSegment opens a segment and checks its header. A
 // missing file gives an error matching fs.ErrNotExist, and anything else wrong
 // with it a *journal.CorruptError.
-func openSegment(fsys FS, dir string, of id, pos journal.Position, flag int) (*segment, error) {
-	path := filepath.Join(dir, segmentName(pos))
+func openSegment(fsys FS, dir string, of id, which segmentID, flag int) (*segment, error) {
+	path := filepath.Join(dir, which.name())
 	f, err := fsys.Open(path, flag)
 	if err != nil {
 		return nil, fmt.Errorf("open segment: %w", err)
 	}
-	s, err := readHeader(f, path, of, pos)
+	s, err := readHeader(f, path, of, which)
 	if err != nil {
 		f.Close()
 		return nil, err
@@ -135,7 +202,8 @@ func openSegment(fsys FS, dir string, of id, pos journal.Position, flag int) (*s
 	return s, nil
 }
 
-func readHeader(f File, path string, of id, pos journal.Position) (*segment, error) {
+func readHeader(f File, path string, of id, which segmentID) (*segment, error) {
+	pos := which.start
 	damaged := func(offset int64, err error) error {
 		return &journal.CorruptError{Source: path, Pos: pos, Offset: offset, Err: err}
 	}
@@ -157,8 +225,8 @@ func readHeader(f File, path string, of id, pos journal.Position) (*segment, err
 		return nil, damaged(0, err)
 	case h.id != of:
 		return nil, damaged(16, fmt.Errorf("segment of journal %x in journal %x: %w", h.id, of, journal.ErrForeign))
-	case h.cursor.Pos != pos:
-		return nil, damaged(40, fmt.Errorf("segment that starts at %d under another name: %w", h.cursor.Pos, journal.ErrForeign))
+	case h.segmentID() != which:
+		return nil, damaged(40, fmt.Errorf("segment %s under another name: %w", h.segmentID().name(), journal.ErrForeign))
 	}
 	size, err := f.Size()
 	if err != nil {
@@ -171,6 +239,11 @@ func readHeader(f File, path string, of id, pos journal.Position) (*segment, err
 		}
 	}
 	return &segment{header: h, file: f, path: path, mark: h.mark(b)}, nil
+}
+
+// segmentID returns which segment the header belongs to.
+func (h *header) segmentID() segmentID {
+	return segmentID{start: h.cursor.Pos, generation: h.generation}
 }
 
 // start returns the position where the segment starts.

@@ -30,7 +30,7 @@ func (j *Journal) trim(ctx context.Context, through journal.Position) error {
 		return err
 	}
 	defer j.end()
-	starts, err := segmentStarts(j.fsys, j.dir)
+	all, err := listSegments(j.fsys, j.dir)
 	if err != nil {
 		return err
 	}
@@ -39,9 +39,9 @@ func (j *Journal) trim(ctx context.Context, through journal.Position) error {
 		keep = min(keep, f-1)
 	}
 	first := j.st.trimmed()
-	for _, start := range starts {
-		if start <= keep {
-			first = max(first, start)
+	for _, s := range all {
+		if s.start <= keep {
+			first = max(first, s.start)
 		}
 	}
 	newest, _ := j.st.newestSegment()
@@ -51,29 +51,39 @@ func (j *Journal) trim(ctx context.Context, through journal.Position) error {
 		}
 		j.st.setTrimmed(first)
 	}
-	return dropBefore(j.fsys, j.dir, j.st.id, starts, first, j.cfg.SegmentBytes)
+	return dropBefore(j.fsys, j.dir, j.st.id, first, j.cfg.SegmentBytes)
 }
 
 // dropBefore removes the segments that start before first, or keeps one as a
-// spare. starts are all of them, in order.
-func dropBefore(fsys FS, dir string, of id, starts []journal.Position, first journal.Position, wantBytes int64) error {
+// spare.
+func dropBefore(fsys FS, dir string, of id, first journal.Position, wantBytes int64) error {
 	names, err := fsys.List(dir)
 	if err != nil {
 		return fmt.Errorf("list journal: %w", err)
 	}
+	all, err := segmentFiles(fsys, dir)
+	if err != nil {
+		return err
+	}
 	spare := spares(names) > 0
-	for i, start := range starts {
-		if start >= first || i+1 == len(starts) {
+	for i, s := range all {
+		if s.start >= first || i+1 == len(all) {
 			break
 		}
-		if err := fsys.Remove(filepath.Join(dir, indexName(start))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		next := all[i+1:] // the first of those that start behind s, in the largest generation
+		for len(next) > 1 && (next[0].start == s.start || next[1].start == next[0].start) {
+			next = next[1:]
+		}
+		if err := fsys.Remove(filepath.Join(dir, indexName(s.start))); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove index: %w", err)
 		}
-		path := filepath.Join(dir, segmentName(start))
-		if !spare && quiet(fsys, dir, of, start, starts[i+1], wantBytes) {
+		path := filepath.Join(dir, s.name())
+		if !spare && s.generation == next[0].generation && sized(fsys, dir, of, s, wantBytes) {
 			err = fsys.Rename(path, filepath.Join(dir, randomName(sparePrefix)))
 			spare = true
 		} else {
+			// Where the next segment is of another generation, the writer may be
+			// stopped in the midst of a write: the file is never used again.
 			err = fsys.Remove(path)
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -83,19 +93,12 @@ func dropBefore(fsys FS, dir string, of id, starts []journal.Position, first jou
 	return nil
 }
 
-// quiet reports whether a segment is of the wanted size and its writer left it
-// in order. If the right to write was taken over in it, the writer may be paused
-// in the midst of a write, and the file must never be used again.
-func quiet(fsys FS, dir string, of id, start, next journal.Position, wantBytes int64) bool {
-	a, err := openSegment(fsys, dir, of, start, os.O_RDONLY)
+// sized reports whether a segment is good and has the wanted size.
+func sized(fsys FS, dir string, of id, s segmentID, wantBytes int64) bool {
+	seg, err := openSegment(fsys, dir, of, s, os.O_RDONLY)
 	if err != nil {
 		return false
 	}
-	defer a.file.Close()
-	b, err := openSegment(fsys, dir, of, next, os.O_RDONLY)
-	if err != nil {
-		return false
-	}
-	defer b.file.Close()
-	return a.generation == b.generation && a.size == wantBytes
+	defer seg.file.Close()
+	return seg.size == wantBytes
 }

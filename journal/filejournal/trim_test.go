@@ -2,7 +2,9 @@ package filejournal_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -178,7 +180,11 @@ func TestLocateChain(t *testing.T) {
 // go. What that handle writes late is in a file of its own: it is not read, and
 // the file is not recycled.
 func TestFenceTakesOver(t *testing.T) {
-	for _, at := range []string{"before the entry", "after the entry", "before its sync"} {
+	sizes := map[string]int{
+		"before the entry": 200, "after the entry": 200, "before its sync": 200, // these fit the segment
+		"before its segment": 3900, "after its segment": 3900, "before its anchor": 3900,
+	}
+	for at, sizeBytes := range sizes {
 		t.Run(at, func(t *testing.T) {
 			disk := newStalling()
 			s := &story{disk: disk.FS}
@@ -193,7 +199,7 @@ func TestFenceTakesOver(t *testing.T) {
 			if err := errors.Join(s.fence(t.Context(), a, 1, "a"), s.append(t.Context(), a, 100)); err != nil {
 				t.Fatal(err)
 			}
-			pos, batch := s.track.Cursor.Pos, s.batch(1, "a", 200)
+			pos, batch := s.track.Cursor.Pos, s.batch(1, "a", sizeBytes)
 			disk.stall(at)
 			late := make(chan error, 1)
 			go func() {
@@ -252,6 +258,46 @@ func TestFenceTakesOver(t *testing.T) {
 	}
 }
 
+// A lock that is held by something that is no journal at all does not keep a
+// fence out. The segments of the generation after are read as any others are, by
+// the reader in Python too.
+func TestFenceWhileTheLockIsHeld(t *testing.T) {
+	dir := t.TempDir()
+	j := openAt(t, dir, filejournal.Config{SegmentBytes: tiny, Foreground: true, Patience: time.Millisecond})
+	w := &fixtureWriter{t: t, j: j}
+	for epoch := range journal.Epoch(3) {
+		w.fence(epoch+1, "a")
+		for i := range 20 {
+			w.append(i)
+		}
+		f, err := filejournal.OS().Open(filepath.Join(dir, fmt.Sprintf("lock-%d", epoch)), os.O_RDWR)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if ok, err := f.TryLock(); !ok {
+			t.Fatalf("lock: %v, %v", ok, err)
+		}
+	}
+	w.fence(4, "a")
+	if names, err := filepath.Glob(filepath.Join(dir, "*-3.udj")); err != nil || len(names) == 0 {
+		t.Errorf("no segment of generation 3: %v", err)
+	}
+	want := linesOf(t, j)
+	if len(want) != 90 {
+		t.Errorf("%d records, want 90", len(want))
+	}
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		return
+	}
+	out, err := exec.Command(python, "../../docs/read_journal.py", dir).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameLines(t, "python", readLines(t, out), want)
+}
+
 // stalling is a file system in which one handle's write or sync stalls, as in a
 // process that was stopped there.
 type stalling struct {
@@ -282,15 +328,32 @@ func (s *stalling) Open(name string, flag int) (filejournal.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &stallingFile{File: f, fs: s}, nil
+	return &stallingFile{File: f, fs: s, state: strings.HasSuffix(name, "journal.state")}, nil
+}
+
+func (s *stalling) Rename(from, to string) error {
+	segment := strings.HasSuffix(to, ".udj")
+	if segment {
+		s.here("before its segment")
+	}
+	err := s.FS.Rename(from, to)
+	if segment {
+		s.here("after its segment")
+	}
+	return err
 }
 
 type stallingFile struct {
 	filejournal.File
-	fs *stalling
+	fs    *stalling
+	state bool
 }
 
 func (f *stallingFile) WriteAt(p []byte, off int64) (int, error) {
+	if f.state {
+		f.fs.here("before its anchor")
+		return f.File.WriteAt(p, off)
+	}
 	f.fs.writes++
 	if f.fs.writes == 2 { // the mark is the first
 		f.fs.here("before the entry")

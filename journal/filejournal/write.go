@@ -155,7 +155,7 @@ func (j *Journal) catchUp(generation uint16, end journal.Position) error {
 // skip moves the tail to the first segment that is left, for a handle that was
 // behind while others wrote and trimmed.
 func (j *Journal) skip() error {
-	seg, err := openSegment(j.fsys, j.dir, j.st.id, j.st.trimmed(), os.O_RDONLY)
+	seg, err := openAt(j.fsys, j.dir, j.st.id, j.st.trimmed(), os.O_RDONLY)
 	if err != nil {
 		return err
 	}
@@ -208,7 +208,7 @@ func (j *Journal) makeRoom(at journal.Position, need int64) error {
 		j.seg = nil
 	}
 	if j.seg == nil && exists {
-		seg, err := openSegment(j.fsys, j.dir, j.st.id, newest, os.O_RDWR)
+		seg, err := openAt(j.fsys, j.dir, j.st.id, newest, os.O_RDWR)
 		if err != nil {
 			return j.fail(err)
 		}
@@ -268,12 +268,19 @@ func (j *Journal) settle(end journal.Position) error {
 
 // clearUnannounced puts a segment away that a roll left before it was announced.
 // Nothing was written to it yet, and if it stayed, recovery would take it for the
-// continuation.
+// continuation. If the roll came as far as the anchor, its folder was synced
+// before, and the segment is announced in its place.
 func (j *Journal) clearUnannounced(end journal.Position) error {
 	if newest, exists := j.st.newestSegment(); exists && newest == end {
 		return nil
 	}
-	err := j.fsys.Rename(filepath.Join(j.dir, segmentName(end)), filepath.Join(j.dir, leftName(end)))
+	if err := j.st.readAnchors(); err != nil {
+		return err
+	}
+	if end > 0 && j.st.anchor.last == end {
+		return j.announce(end)
+	}
+	err := j.fsys.Rename(filepath.Join(j.dir, segmentID{start: end, generation: j.generation}.name()), filepath.Join(j.dir, leftName(end)))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -287,7 +294,7 @@ func (j *Journal) clearUnannounced(end journal.Position) error {
 }
 
 func (j *Journal) settleTail(newest, end journal.Position) error {
-	seg, err := openSegment(j.fsys, j.dir, j.st.id, newest, os.O_RDWR)
+	seg, err := openAt(j.fsys, j.dir, j.st.id, newest, os.O_RDWR)
 	if err != nil {
 		return err
 	}
