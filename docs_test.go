@@ -102,6 +102,7 @@ func TestDocumentCommands(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", binary, "./cmd/understudy").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
+	dryParseFinds(t, binary)
 	found := 0
 	for _, page := range documents(t) {
 		for _, line := range commandLines(read(t, page)) {
@@ -116,12 +117,8 @@ func TestDocumentCommands(t *testing.T) {
 	}
 }
 
-// The test above finds what is wrong.
-func TestDryParse(t *testing.T) {
-	binary := filepath.Join(t.TempDir(), "understudy")
-	if out, err := exec.Command("go", "build", "-o", binary, "./cmd/understudy").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
+// dryParseFinds holds dryParse against lines whose faults are known.
+func dryParseFinds(t *testing.T, binary string) {
 	for _, tt := range []struct {
 		line string
 		fine bool
