@@ -75,8 +75,8 @@ func (m Mode) String() string {
 	return [...]string{"none", "in", "out", "inout", "u32", "u64", "f32"}[m]
 }
 
-// Reads and Writes tell what a kernel does with a buffer argument; both are false
-// for a scalar.
+// Reads reports whether a kernel reads the argument; of a scalar it is false, and
+// so is Writes.
 func (m Mode) Reads() bool { return m == ModeIn || m == ModeInOut }
 
 // Writes reports whether a kernel writes the argument.
