@@ -252,7 +252,7 @@ func (e *Env) submitLines(ctx context.Context, c *client.Client, w *answerWriter
 	flying := make(chan submission, machine.DefaultWindow)
 	read := make(chan error, 1)
 	go func() {
-		read <- e.readLines(c, flying, f)
+		read <- e.submitEach(ctx, c, flying, f)
 		close(flying)
 	}()
 	var failed error
@@ -275,45 +275,82 @@ func (e *Env) submitLines(ctx context.Context, c *client.Client, w *answerWriter
 	if failed != nil {
 		return fmt.Errorf("print the answers: %w", failed)
 	}
-	if lineErr != nil {
-		if err := w.out.Flush(); err != nil {
-			return fmt.Errorf("print the answers: %w", err)
-		}
-		return notSent(ctx, lineErr)
+	err := w.verdict(ctx)
+	if lineErr != nil && ctx.Err() == nil {
+		return lineErr
 	}
-	return w.verdict(ctx)
+	return err
 }
 
 // maxLine bounds a line in bytes: the largest command, in hexadecimal.
 const maxLine = 2*client.DefaultMaxCommand + journal.MaxName + 16
 
-// readLines submits each line and hands it on to the one who waits for answers.
-func (e *Env) readLines(c *client.Client, flying chan<- submission, f submitFlags) error {
-	lines := bufio.NewScanner(e.Stdin)
-	lines.Buffer(nil, maxLine)
-	for n := 1; lines.Scan(); n++ {
-		text := lines.Text()
-		if t := strings.TrimSpace(text); t == "" || t[0] == '#' {
-			continue
+// A textLine is a line of the standard input, or why there are no more.
+type textLine struct {
+	number int
+	text   string
+	err    error
+}
+
+// scan reads the standard input line by line until it ends or ctx does. While it
+// waits for input only the end of the process stops it, so nobody waits for it.
+func (e *Env) scan(ctx context.Context) <-chan textLine {
+	out := make(chan textLine, 64)
+	go func() {
+		defer close(out)
+		send := func(l textLine) bool {
+			select {
+			case out <- l:
+				return true
+			case <-ctx.Done():
+				return false
+			}
 		}
-		s, err := e.parseLine(text, f)
+		lines := bufio.NewScanner(e.Stdin)
+		lines.Buffer(nil, maxLine)
+		for n := 1; lines.Scan(); n++ {
+			if t := strings.TrimSpace(lines.Text()); t == "" || t[0] == '#' {
+				continue
+			}
+			if !send(textLine{number: n, text: lines.Text()}) {
+				return
+			}
+		}
+		if err := lines.Err(); err != nil {
+			send(textLine{err: fmt.Errorf("read the standard input: %w", err)})
+		}
+	}()
+	return out
+}
+
+// submitEach submits each line and hands it on to the one who waits for answers.
+func (e *Env) submitEach(ctx context.Context, c *client.Client, flying chan<- submission, f submitFlags) error {
+	lines := e.scan(ctx)
+	for {
+		var l textLine
+		var ok bool
+		select {
+		case l, ok = <-lines:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if !ok || l.err != nil {
+			return l.err
+		}
+		s, err := e.parseLine(l.text, f)
 		if err != nil {
-			return fmt.Errorf("line %d: %w", n, err)
+			return fmt.Errorf("line %d: %w", l.number, err)
 		}
-		s.line, s.answer = n, make(chan client.Answer, 1)
+		s.line, s.answer = l.number, make(chan client.Answer, 1)
 		err = c.Go(s.name, s.version, s.data, func(a client.Answer) {
 			a.Reply = append([]byte(nil), a.Reply...) // it waits for the lines before it
 			s.answer <- a
 		})
 		if err != nil {
-			return fmt.Errorf("line %d: %w", n, err)
+			return fmt.Errorf("line %d: %w", l.number, err)
 		}
 		flying <- s
 	}
-	if err := lines.Err(); err != nil {
-		return fmt.Errorf("read the standard input: %w", err)
-	}
-	return nil
 }
 
 // An answerWriter prints answers and remembers the worst.
