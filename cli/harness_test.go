@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -52,6 +53,7 @@ func TestHarnessScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"start": cmdStart, "end": cmdEnd, "code": cmdCode, "record": cmdRecord, "listen": cmdListen, "received": cmdReceived,
 		},
+		Deadline:            time.Now().Add(2 * awaitFor), // a sink that is not given up would hang
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 	})

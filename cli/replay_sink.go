@@ -89,7 +89,7 @@ func (e *Env) replaySink(ctx context.Context, f sinkFlags, to uint64, sp speed) 
 	if err := e.useID(f.id); err != nil {
 		return err
 	}
-	return e.withJournal(ctx, readOnly, func(j journal.Journal, end journal.End) (err error) {
+	return e.withJournal(ctx, readOnly, func(j journal.Journal, end journal.End) error {
 		sink, closeSink, err := e.openSink(f)
 		if err != nil {
 			return err
@@ -105,17 +105,24 @@ func (e *Env) replaySink(ctx context.Context, f sinkFlags, to uint64, sp speed) 
 			fd.timeout = 0 // who reads the output may take their time
 		}
 		began := time.Now()
-		err = fd.run(ctx, e.entriesOf(ctx, j, end, part))
-		fd.bar.end()
-		fd.result.Complete = err == nil && !fd.stopped()
-		if cerr := closeSink(); err == nil && cerr != nil {
-			err = fmt.Errorf("after record %d: %w", fd.result.To, cerr)
-		}
-		if err == nil && fd.result.Records+fd.result.NotShown == 0 && part.From > 1 && fd.result.Complete {
-			err = WithCode(1, fmt.Errorf("there is no record %d", part.From))
-		}
+		err = fd.finish(part, fd.run(ctx, e.entriesOf(ctx, j, end, part)), closeSink)
 		return errors.Join(e.printFeed(fd, err, time.Since(began)), fd.coded(ctx, err))
 	})
+}
+
+// finish ends the sink and returns why the replay is not complete, given how it
+// went.
+func (fd *feed) finish(part harness.Range, err error, closeSink func() error) error {
+	fd.bar.end()
+	r := &fd.result
+	r.Complete = err == nil && !fd.stopped()
+	if cerr := closeSink(); err == nil && cerr != nil {
+		return fmt.Errorf("after record %d: %w", r.To, cerr)
+	}
+	if r.Complete && r.Records+r.NotShown == 0 && part.From > 1 {
+		return WithCode(1, fmt.Errorf("there is no record %d", part.From))
+	}
+	return err
 }
 
 // filter returns what --kind and --name select.
