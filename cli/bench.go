@@ -111,9 +111,12 @@ func (e *Env) withPrimary(ctx context.Context, f func(ctx context.Context, n *no
 		return err
 	}
 	nctx, stop := context.WithCancel(ctx)
-	ran := make(chan error, 1)
-	go func() { ran <- n.Run(nctx) }()
-	defer func() { stop(); _ = <-ran }() // what ended it, the submitters were told
+	ran := make(chan struct{})
+	go func() {
+		defer close(ran)
+		n.Run(nctx) //nolint:errcheck // what ends it, the submitters are told
+	}()
+	defer func() { stop(); <-ran }()
 	if _, err := n.Promote(ctx, node.PromoteRequest{How: "bootstrap", Actor: "bench"}); err != nil {
 		return err
 	}
