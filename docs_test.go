@@ -137,6 +137,30 @@ func dryParseFinds(t *testing.T, binary string) {
 	}
 }
 
+// Every metric that a page names is one that a node has.
+func TestDocumentMetrics(t *testing.T) {
+	sources, err := filepath.Glob("admin/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var code strings.Builder
+	for _, name := range sources {
+		code.WriteString(read(t, name))
+	}
+	found := 0
+	for _, page := range documents(t) {
+		for _, name := range regexp.MustCompile(`understudy_[a-z]+(_[a-z]+)*`).FindAllString(read(t, page), -1) {
+			found++
+			if !strings.Contains(code.String(), `"`+name+`"`) {
+				t.Errorf("%s names the metric %s, which admin does not have", page, name)
+			}
+		}
+	}
+	if found < 10 {
+		t.Errorf("%d metrics found, want those of docs/OPERATING.md", found)
+	}
+}
+
 // commandLines returns what follows the binary's name behind a prompt, in indented
 // blocks, and between backticks.
 func commandLines(text string) []string {
