@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -36,7 +37,7 @@ type ReaderConfig struct {
 // readAhead is how many entries a Reader takes in before the caller asks for
 // them: enough to hide the hand-over, few enough to stay small with entries of
 // a megabyte.
-const readAhead = 16
+const readAhead = 8
 
 func (c *ReaderConfig) setDefaults() {
 	def := func(d *time.Duration, v time.Duration) {
@@ -86,7 +87,12 @@ func NewReader(j Journal, cfg ReaderConfig) *Reader {
 		cfg: cfg, j: j, cursor: cfg.From, stop: stop,
 		items: make(chan Item, readAhead), wake: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
-	p := &pump{Reader: r, track: Tracker{Cursor: cfg.From, SkipChain: cfg.SkipChain}}
+	p := &pump{Reader: r, track: Tracker{Cursor: cfg.From, SkipChain: true}, out: r.items}
+	if !cfg.SkipChain {
+		l := newLinker(r)
+		p.out = l.in
+		go l.run(ctx)
+	}
 	go p.run(ctx)
 	return r
 }
@@ -139,10 +145,13 @@ func (r *Reader) Corrupt(it *Item, err error) error {
 	return &CorruptError{Source: r.cfg.Source, Pos: it.Pos, Seq: it.Batch.First - 1, Offset: -1, Err: err}
 }
 
-// A pump is the goroutine of a Reader.
+// A pump is the goroutine of a Reader that reads, checks checksums and numbers,
+// and decides what is live. The chain is the linker's.
 type pump struct {
 	*Reader
 	track   Tracker
+	out     chan Item // to the linker, or to the caller if the chain is skipped
+	last    []byte    // the entry at the cursor; nil if this Reader has not read it
 	below   time.Time // since when the journal has been seen without the entry at the cursor
 	whole   bool      // the entry at the cursor is trimmed: resume after it, not at it
 	checked bool      // the entry at the cursor was met again in this attempt
@@ -150,8 +159,10 @@ type pump struct {
 }
 
 func (p *pump) run(ctx context.Context) {
-	defer close(p.ended)
-	defer close(p.items)
+	if p.cfg.SkipChain {
+		defer close(p.ended)
+	}
+	defer close(p.out)
 	p.err = ErrClosed
 	for attempt := 1; ; attempt++ {
 		p.moved = false
@@ -255,7 +266,7 @@ func (p *pump) take(ctx context.Context, e Entry) error {
 	case !p.checked && e.Pos <= c.Prev: // delivered again
 		return nil
 	case !p.checked:
-		if !p.track.meets(e) {
+		if !p.meets(e) {
 			return fmt.Errorf("%w: want the entry read before at position %d, found another at %d", ErrLost, c.Pos, e.Pos)
 		}
 		p.checked, p.below = true, time.Time{}
@@ -269,14 +280,26 @@ func (p *pump) take(ctx context.Context, e Entry) error {
 	if err != nil {
 		return err
 	}
-	p.moved, p.whole, p.below = true, false, time.Time{}
+	p.moved, p.whole, p.below, p.last = true, false, time.Time{}, e.Data
 	it.Pos, it.Cursor = e.Pos, *c
 	select {
-	case p.items <- it:
+	case p.out <- it:
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// meets reports whether e is the entry that the cursor stands on.
+func (p *pump) meets(e Entry) bool {
+	c := &p.track.Cursor
+	switch {
+	case e.Pos != c.Pos:
+		return false
+	case p.last != nil:
+		return bytes.Equal(e.Data, p.last)
+	}
+	return p.cfg.SkipChain || p.track.link(c.Before, e.Data) == c.Chain
 }
 
 // heartbeat passes a sign of life on, if the caller is not busy with entries
@@ -288,7 +311,7 @@ func (p *pump) heartbeat(e Entry) error {
 	if e.Pos >= c.Pos && p.checked {
 		p.moved, p.below = true, time.Time{}
 		select {
-		case p.items <- Item{Verdict: Heartbeat, Pos: e.Pos, Cursor: c}:
+		case p.out <- Item{Verdict: Heartbeat, Pos: e.Pos, Cursor: c}:
 		default:
 		}
 		return nil
