@@ -138,7 +138,7 @@ func (s *show) run(ctx context.Context, ops []flow.Op, killAt int) error {
 	if err != nil {
 		cancel(err) // ends the submission
 		c.Close()
-		<-submitted
+		<-submitted //nolint:errcheck // err says why it ended
 		return err
 	}
 	if err := <-submitted; err != nil {
