@@ -29,7 +29,7 @@ type sinkFlags struct {
 }
 
 func (f *sinkFlags) add(c *cobra.Command) {
-	c.Flags().StringVar(&f.sink, "sink", "", "send the records to print, exec:`CMD` or http://HOST/… instead of the machine")
+	c.Flags().StringVar(&f.sink, "sink", "", "send the records to a `SINK` instead of the machine: print, exec:COMMAND or http://HOST/…")
 	c.Flags().StringVar(&f.id, "id", "", "with --sink: a harness's persistence `ID`, whose journal lies beside --journal")
 	c.Flags().Uint64Var(&f.from, "from", 0, "with --sink: the first `RECORD`; of a harness its number, of a machine its seq")
 	c.Flags().BoolVar(&f.step, "step", false, "with --sink: wait for Enter before each record; q ends")
@@ -247,13 +247,17 @@ func (fd *feed) coded(ctx context.Context, err error) error {
 	var failed *harness.SinkError
 	var status *sinks.StatusError
 	switch {
-	case err == nil || ctx.Err() != nil || !errors.As(err, &failed):
+	case !errors.As(err, &failed):
 		return err
+	case ctx.Err() != nil:
+		return WithHint(WithCode(exitInterrupted, err), maybeTaken, failed.Number, failed.Number)
 	case errors.As(err, &status), fd.refusedByChild(err):
 		return WithHint(WithCode(1, err), "the sink has the records before %d: the same command with --from %d goes on", failed.Number, failed.Number)
 	}
-	return WithHint(WithCode(admin.ExitUnknown, err), "the sink has the records before %d and may have that one: --from %d sends it again", failed.Number, failed.Number)
+	return WithHint(WithCode(admin.ExitUnknown, err), maybeTaken, failed.Number, failed.Number)
 }
+
+const maybeTaken = "the sink has the records before %d and may have that one: --from %d sends it again"
 
 func (fd *feed) refusedByChild(err error) bool {
 	_, child := fd.sink.(*sinks.Exec)
