@@ -262,8 +262,8 @@ func (s *show) promote(ctx context.Context) error {
 	}
 	p := r.PhasesMS
 	s.say("promote", "POST %s/admin/promote -> %d, epoch %d at seq %s, %s", s.b.Admin, s.result.PromoteCode, r.Epoch, grouped(uint64(r.EpochSeq)), ms(took))
-	s.line("%s in it: checks %s, fence %s, drain %s (%s records), verify %s, open %s\n", indent,
-		millis(p.Checks), millis(p.Fence), millis(p.Drain), grouped(r.Drained), millis(p.Verify), millis(p.Open))
+	s.line("%s %s records drained; checks %s, fence %s, drain %s, verify %s, open %s\n", indent,
+		grouped(r.Drained), millis(p.Checks), millis(p.Fence), millis(p.Drain), millis(p.Verify), millis(p.Open))
 	return nil
 }
 
