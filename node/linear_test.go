@@ -34,6 +34,7 @@ func (r *registers) Apply(_ *machine.Context, c machine.Command) ([]byte, error)
 }
 
 func (r *registers) Snapshot(w io.Writer) error { return binary.Write(w, binary.BigEndian, r.value) }
+
 func (r *registers) Restore(in io.Reader) error { return binary.Read(in, binary.BigEndian, &r.value) }
 
 // An operation on a register: get it, or swap in a value and get the old one.

@@ -74,8 +74,10 @@ const (
 
 // String returns the failure as a slug.
 func (f Failure) String() string {
-	return [...]string{"", "already-primary", "promotion-in-progress", "checks-failed", "expectation-failed",
-		"journal-unavailable", "lost-race", "halted", "stopping", "outcome-unknown", "fenced-not-serving"}[f]
+	return [...]string{
+		"", "already-primary", "promotion-in-progress", "checks-failed", "expectation-failed",
+		"journal-unavailable", "lost-race", "halted", "stopping", "outcome-unknown", "fenced-not-serving",
+	}[f]
 }
 
 // A PromoteError says why a promotion did not end with this node serving.

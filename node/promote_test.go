@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -470,35 +471,45 @@ func TestAcceptedLagIsDrained(t *testing.T) {
 	})
 }
 
-// A promotion as dry run changes nothing and does not refuse a node that follows
-// while it looks.
+// A dry run changes nothing, and does not take a node that follows on while it
+// looks for one whose journal became shorter.
 func TestChecksOfABusyFollowerPass(t *testing.T) {
-	store := memjournal.New()
-	a := join(t, store.Handle(), "a", nil)
-	b := join(t, store.Handle(), "b", nil)
-	a.lead(t)
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for id := uint64(0); ; id++ {
-			select {
-			case <-stop:
-				return
-			default:
-				a.Submit(t.Context(), put(id))
-			}
+	synctest.Test(t, func(t *testing.T) {
+		store := memjournal.New()
+		a := join(t, store.Handle(), "a", nil)
+		j := &sampled{Journal: store.Handle()}
+		b := join(t, j, "b", nil)
+		a.lead(t)
+		time.Sleep(100 * time.Millisecond) // between two samples of b's own
+		j.then = func(end journal.End) journal.End {
+			a.submit(t, put(1), node.Done)
+			synctest.Wait() // b follows
+			return end
+		}
+		if bad := failing(b.Checks(t.Context())); bad != nil {
+			t.Errorf("failing: %v", bad)
+		}
+		if p := b.Progress(); p.Epoch != 1 || p.Seq != 2 {
+			t.Errorf("epoch %d, seq %d", p.Epoch, p.Seq)
 		}
 	})
-	for range 2000 {
-		if bad := failing(b.Checks(t.Context())); bad != nil {
-			t.Fatalf("failing: %v", bad)
-		}
+}
+
+// sampled lets a test act after the end was sampled, and before anybody knows it.
+type sampled struct {
+	journal.Journal
+	then func(journal.End) journal.End // of the next sample; one at a time
+}
+
+func (s *sampled) Describe() journal.Capabilities { return journal.Describe(s.Journal) }
+
+func (s *sampled) End(ctx context.Context) (journal.End, error) {
+	end, err := journal.SampleEnd(ctx, s.Journal)
+	if then := s.then; then != nil {
+		s.then = nil
+		end = then(end)
 	}
-	close(stop)
-	wg.Wait()
-	if p := b.Progress(); p.Epoch != 1 {
-		t.Errorf("the open epoch is %d", p.Epoch)
-	}
+	return end, err
 }
 
 func failing(list []node.Check) (ids []string) {
@@ -673,6 +684,42 @@ func TestBootstrapTogether(t *testing.T) {
 			t.Fatalf("round %d: epoch %d was opened", round, end.Epoch)
 		}
 	}
+}
+
+// A node that found the journal empty a moment too early does not take it from
+// the one that bootstrapped it.
+func TestBootstrapTooLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memjournal.New()
+		a := join(t, store.Handle(), "a", nil)
+		a.lead(t)
+		j := &stale{Journal: store.Handle()}
+		j.left.Store(2) // its first sample, and the one that bootstrapping asks for
+		b := join(t, j, "b", nil, func(c *node.Config) { c.Start = node.Bootstrap })
+		time.Sleep(5 * time.Second)
+		if left := j.left.Load(); left > 0 {
+			t.Errorf("%d samples were not asked for", left)
+		}
+		a.submit(t, put(1), node.Done)
+		if s := b.Overview().State; s != node.Following {
+			t.Errorf("the late one is %v", s)
+		}
+	})
+}
+
+// stale says a few times that the journal is empty.
+type stale struct {
+	journal.Journal
+	left atomic.Int32
+}
+
+func (s *stale) Describe() journal.Capabilities { return journal.Describe(s.Journal) }
+
+func (s *stale) End(ctx context.Context) (journal.End, error) {
+	if s.left.Add(-1) >= 0 {
+		return journal.End{When: time.Now()}, nil
+	}
+	return journal.SampleEnd(ctx, s.Journal)
 }
 
 // same waits until two nodes have applied the same and compares their digests.
