@@ -199,7 +199,7 @@ func words(line string) []string {
 		case strings.ContainsRune("|&<>#;", c):
 			end()
 			return list
-		case c == ' ':
+		case c == ' ' || c == '\n':
 			end()
 		default:
 			word, open = word+string(c), true
