@@ -82,14 +82,14 @@ func (e *Env) captureImport(ctx context.Context, file, id string) error {
 	}
 	return e.withJournal(ctx, journalurl.Options{Create: true}, func(j journal.Journal, end journal.End) error {
 		if end.Pos != 0 {
-			return WithHint(WithCode(1, fmt.Errorf("%s is not empty: %s", journal.Describe(j).Location, counted(uint64(end.Seq), "record"))), "name another --id")
+			return WithHint(WithCode(1, fmt.Errorf("journal %s is not empty: %s", journalurl.Redact(e.Global.Journal), counted(uint64(end.Seq), "record"))), "name another --id")
 		}
 		n, err := e.record(ctx, j, f, ops)
 		if err != nil {
 			return WithHint(fmt.Errorf("import %s: %w", file, err), "the journal has a part of the trace: import it again under another --id")
 		}
 		return e.printImported(captureImported{
-			File: file, Journal: journal.Describe(j).Location, Commands: n, Ops: sortedOps(ops), Seconds: time.Since(began).Seconds(),
+			File: file, Journal: journalurl.Redact(e.Global.Journal), Commands: n, Ops: sortedOps(ops), Seconds: time.Since(began).Seconds(),
 		})
 	})
 }

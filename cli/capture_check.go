@@ -15,6 +15,7 @@ import (
 	"understudy.dev/accel/trace"
 	"understudy.dev/harness"
 	"understudy.dev/journal"
+	"understudy.dev/journal/journalurl"
 )
 
 func (e *Env) captureCheckCommand() *cobra.Command {
@@ -90,7 +91,7 @@ func (e *Env) captureCheck(ctx context.Context, id string) error {
 		if err != nil && !errors.As(err, &fault) {
 			return e.notHarness(err)
 		}
-		if err := e.printCheck(reportOf(model.Report(), fault, journal.Describe(j).Location)); err != nil {
+		if err := e.printCheck(reportOf(model.Report(), fault, journalurl.Redact(e.Global.Journal))); err != nil {
 			return err
 		}
 		if fault != nil {

@@ -113,12 +113,12 @@ type deviceResult struct {
 const resultDifferent = "different"
 
 func (e *Env) diff(ctx context.Context, a, b string, f diffFlags) error {
-	ja, err := e.openRun(ctx, a)
+	ja, ua, err := e.openRun(ctx, a)
 	if err != nil {
 		return err
 	}
 	defer ja.Close()
-	jb, err := e.openRun(ctx, b)
+	jb, ub, err := e.openRun(ctx, b)
 	if err != nil {
 		return err
 	}
@@ -127,7 +127,7 @@ func (e *Env) diff(ctx context.Context, a, b string, f diffFlags) error {
 	if err != nil {
 		return e.notHarness(err)
 	}
-	r := diffResult{Result: resultEqual, A: journal.Describe(ja).Location, B: journal.Describe(jb).Location, Strict: f.strict, Before: []sinks.Message{}}
+	r := diffResult{Result: resultEqual, A: ua, B: ub, Strict: f.strict, Before: []sinks.Message{}}
 	r.take(d)
 	if err := e.printDiff(&r, d); err != nil || d == nil {
 		return err
@@ -135,18 +135,19 @@ func (e *Env) diff(ctx context.Context, a, b string, f diffFlags) error {
 	return quietly(exitDiverged)
 }
 
-// openRun opens the journal of A or B.
-func (e *Env) openRun(ctx context.Context, arg string) (journal.Journal, error) {
+// openRun opens the journal of A or B and returns its URL, without secrets.
+func (e *Env) openRun(ctx context.Context, arg string) (journal.Journal, string, error) {
 	u := arg
 	if !isJournalURL(arg) {
 		var err error
 		if u, err = harness.JournalURL(e.Global.Journal, arg); err != nil {
-			return nil, usagef("%s: %v", arg, err)
+			return nil, "", usagef("%s: %v", arg, err)
 		}
 	}
 	octx, cancel := context.WithTimeout(ctx, 4*e.Global.Timeout)
 	defer cancel()
-	return journalurl.Open(octx, u, readOnly)
+	j, err := journalurl.Open(octx, u, readOnly)
+	return j, journalurl.Redact(u), err
 }
 
 // isJournalURL reports whether an argument is a URL and not a persistence id, which

@@ -17,6 +17,7 @@ import (
 	"understudy.dev/harness"
 	"understudy.dev/harness/sinks"
 	"understudy.dev/journal"
+	"understudy.dev/journal/journalurl"
 )
 
 // sinkFlags are the flags of replay with --sink.
@@ -96,7 +97,7 @@ func (e *Env) replaySink(ctx context.Context, f sinkFlags, to uint64, sp speed) 
 		}
 		fd := &feed{
 			sink: sink, timeout: e.Global.Timeout, shows: shows, pace: pacer{speed: sp}, bar: e.sinkBar(f, part, end),
-			result: sinkResult{Sink: f.sink, Journal: journal.Describe(j).Location},
+			result: sinkResult{Sink: f.sink, Journal: journalurl.Redact(e.Global.Journal)},
 		}
 		if f.step {
 			fd.steps = newStepper(ctx, e.Stdin, e.Stderr)
