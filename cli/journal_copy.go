@@ -85,6 +85,7 @@ type journalPruned struct {
 	Pruned  bool   `json:"pruned"`
 	Through uint64 `json:"through_position"`
 	Before  uint64 `json:"before_seq"`
+	Trimmed uint64 `json:"trimmed_through"` // what is gone, by now
 }
 
 func (e *Env) journalPruneCommand() *cobra.Command {
@@ -92,8 +93,10 @@ func (e *Env) journalPruneCommand() *cobra.Command {
 	var yes bool
 	c := &cobra.Command{
 		Use: "prune", Short: "Drop the oldest entries, for good",
-		Long: "Drops the entries whose records all lie before --before. The newest fence is kept. Without --yes it only says what it\n" +
-			"would drop. A standby that has not applied them cannot catch up any more.",
+		Long: "Drops the entries whose records all lie before --before, as far as the backend can: a file journal drops whole\n" +
+			"segments. The newest fence is kept. Without --yes it only says what it would drop.\n\n" +
+			"A node that has not applied what is dropped, one that starts anew among them, cannot read the journal from its start any\n" +
+			"more and halts: export the journal first, and prune only what no node will need.",
 		Example: "  " + e.App.Name + " journal prune --journal file:understudy-data --before -1000",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -128,15 +131,22 @@ func (e *Env) prune(ctx context.Context, j journal.Journal, end journal.End, bef
 		if err := journal.Trim(ctx, j, journal.Position(out.Through)); err != nil {
 			return err
 		}
+		if end, err = journal.SampleEnd(ctx, j); err != nil {
+			return fmt.Errorf("find what is left: %w", err)
+		}
 	}
+	out.Trimmed = uint64(end.First)
 	if e.Global.JSON {
 		return json.NewEncoder(e.Stdout).Encode(out)
 	}
-	word := "would drop"
-	if yes {
-		word = "dropped"
+	switch {
+	case !yes:
+		fmt.Fprintf(e.Stdout, "would drop records before seq %d, through position %d of %s, as far as the backend can\n", out.Before, out.Through, out.Journal)
+	case out.Trimmed == 0:
+		fmt.Fprintf(e.Stdout, "dropped nothing: %s cannot drop so little\n", out.Journal)
+	default:
+		fmt.Fprintf(e.Stdout, "dropped everything through position %d of %s; asked for was position %d\n", out.Trimmed, out.Journal, out.Through)
 	}
-	fmt.Fprintf(e.Stdout, "%s records before seq %d, through position %d of %s\n", word, out.Before, out.Through, out.Journal)
 	if !yes {
 		return WithHint(WithCode(1, fmt.Errorf("nothing changed")), "add --yes to drop them")
 	}

@@ -82,8 +82,8 @@ func (e *Env) journalVerify(ctx context.Context, j journal.Journal, end journal.
 		return err
 	}
 	rate := float64(v.Records) / v.Seconds
-	fmt.Fprintf(e.Stdout, "records 1..%s   %d entries, %d epochs   %.2fs   %s/s   good up to position %d\n",
-		thousands(v.Seq), v.Entries, v.Fences, v.Seconds, thousands(uint64(rate)), v.Position)
+	fmt.Fprintf(e.Stdout, "records 1..%s   %s, %s   %.2fs   %s/s   good up to position %d\n",
+		thousands(v.Seq), thousands(v.Entries)+" entries", counted(v.Fences, "epoch"), v.Seconds, thousands(uint64(rate)), v.Position)
 	if v.Dead+v.Void > 0 {
 		fmt.Fprintf(e.Stdout, "warning   %d dead batches and %d void fences, which every reader passes over\n", v.Dead, v.Void)
 	}

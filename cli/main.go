@@ -124,7 +124,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exitDiverged
 	case errors.Is(err, journalurl.ErrURL), errors.Is(err, errUsage), isUsage(err):
 		return admin.ExitUsage
-	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+	case ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))):
 		return exitInterrupted
 	}
 	return admin.ExitCode(err)

@@ -22,7 +22,7 @@ type operated struct {
 	journal       journal.Journal
 	started       time.Time
 	metrics       *admin.Metrics
-	checks        atomic.Pointer[[]admin.Check] // of a while ago
+	checked       atomic.Pointer[checked] // of a while ago
 	admin         atomic.Pointer[string]
 	node          atomic.Pointer[node.Node]
 }
@@ -63,9 +63,9 @@ func (o *operated) Snapshot() admin.Snapshot {
 		Group: o.group, Epoch: v.Progress.Epoch, Node: row,
 		Journal: o.journalStatus(&v.Progress), BusySince: v.BusySince, Counters: countersOf(&v),
 	}
-	if checks := o.checks.Load(); checks != nil && v.State == node.Following {
-		s.Checks = *checks
-		s.Node.RefusedBy = admin.Refused(*checks, admin.AcceptableIDs())
+	if c := o.checked.Load(); c != nil && c.state == node.Following && v.State == node.Following {
+		s.Checks = c.checks
+		s.Node.RefusedBy = admin.Refused(c.checks, admin.AcceptableIDs())
 		promotable := len(s.Node.RefusedBy) == 0
 		s.Node.Promotable = &promotable
 	}
@@ -92,7 +92,9 @@ func (o *operated) fillRow(row *admin.NodeStatus, v *node.Overview, now time.Tim
 	if v.Err != nil {
 		row.Error = v.Err.Error()
 	}
-	row.Epoch, row.AppliedSeq, row.Cursor, row.CommandsReplayed = p.Epoch, p.Seq, p.Cursor, p.Replayed
+	// The digest and its Seq are one value, which the progress is not quite level
+	// with while batches are applied.
+	row.Epoch, row.AppliedSeq, row.Cursor, row.CommandsReplayed = p.Epoch, v.Digest.Seq, p.Cursor, p.Replayed
 	if p.Time != 0 {
 		row.AppliedTime = admin.At(p.Time.UTC())
 	}
@@ -112,18 +114,32 @@ func (o *operated) fillRow(row *admin.NodeStatus, v *node.Overview, now time.Tim
 }
 
 // checkEvery is how often a node runs the checks of a promotion on its own, to
-// show whether it can be promoted.
-const checkEvery = 2 * time.Second
+// show whether it can be promoted; lookEvery, how often it looks whether its
+// state is another, which is checked at once.
+const (
+	checkEvery = 2 * time.Second
+	lookEvery  = 100 * time.Millisecond
+)
+
+// checked is what the checks came to, and the state that the node was in.
+type checked struct {
+	state  node.State
+	checks []admin.Check
+}
 
 // keepChecking runs the checks until ctx ends.
 func (o *operated) keepChecking(ctx context.Context, n *node.Node) {
-	tick := time.NewTicker(checkEvery)
+	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
+	var last checked
+	var at time.Time
 	for {
-		cctx, cancel := context.WithTimeout(ctx, checkEvery)
-		checks := checksOf(n.Checks(cctx))
-		cancel()
-		o.checks.Store(&checks)
+		if state := n.Overview().State; state != last.state || time.Since(at) >= checkEvery {
+			cctx, cancel := context.WithTimeout(ctx, checkEvery)
+			last, at = checked{state, checksOf(n.Checks(cctx))}, time.Now()
+			cancel()
+			o.checked.Store(&checked{last.state, last.checks})
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

@@ -6,8 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
+	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,17 +26,17 @@ import (
 
 // serveFlags are the flags of serve.
 type serveFlags struct {
-	node                  string
-	bootstrap, promote    bool
-	adminAddr, httpAddr   string
-	clientAddr, advertise string
-	peers                 []string
-	insecureHTTP          bool
-	tlsCert, tlsKey       string
-	readyLag              int64
-	readyLagTime          time.Duration
-	maxDrain              uint64
-	openWithin            time.Duration
+	node                                  string
+	bootstrap, promote                    bool
+	adminAddr, httpAddr                   string
+	clientAddr, advertise, advertiseAdmin string
+	peers                                 []string
+	insecureHTTP                          bool
+	tlsCert, tlsKey                       string
+	readyLag                              int64
+	readyLagTime                          time.Duration
+	maxDrain                              uint64
+	openWithin                            time.Duration
 }
 
 func (e *Env) serveCommand() *cobra.Command {
@@ -54,6 +58,7 @@ func (e *Env) serveCommand() *cobra.Command {
 	fl.StringVar(&f.httpAddr, "http-addr", admin.DefaultPublic, "`HOST:PORT` of health and metrics")
 	fl.StringVar(&f.clientAddr, "client-addr", "127.0.0.1:7072", "`HOST:PORT` where clients submit commands")
 	fl.StringVar(&f.advertise, "advertise-client", "", "`HOST:PORT` where clients reach --client-addr (default the same)")
+	fl.StringVar(&f.advertiseAdmin, "advertise-admin", "", "`URL` where the other nodes reach --admin-addr (default the same)")
 	fl.StringSliceVar(&f.peers, "peers", nil, "admin `URL`s of the group's other nodes")
 	fl.BoolVar(&f.insecureHTTP, "insecure-http", false, "allow tokens beyond loopback without TLS")
 	fl.StringVar(&f.tlsCert, "tls-cert", "", "certificate `FILE` (PEM) of the admin listener")
@@ -64,6 +69,42 @@ func (e *Env) serveCommand() *cobra.Command {
 	fl.DurationVar(&f.openWithin, "open-within", 30*time.Second, "limit for reaching the journal at the start")
 	c.MarkFlagsMutuallyExclusive("bootstrap", "promote")
 	return c
+}
+
+// check refuses addresses that others could not use: what a primary writes into
+// the journal is where they look for it.
+func (f *serveFlags) check() error {
+	for _, a := range []struct{ listen, advertised, listenFlag, flag string }{
+		{f.clientAddr, f.advertise, "client-addr", "advertise-client"},
+		{f.adminAddr, f.advertiseAdmin, "admin-addr", "advertise-admin"},
+	} {
+		host, _, err := net.SplitHostPort(a.listen)
+		if ip := net.ParseIP(host); err == nil && a.advertised == "" && (host == "" || ip != nil && ip.IsUnspecified()) {
+			return usagef("--%s %s is every address of this machine: say with --%s where the others reach it", a.listenFlag, a.listen, a.flag)
+		}
+	}
+	return nil
+}
+
+// reloadTokens reads the token file again at each SIGHUP.
+func reloadTokens(ctx context.Context, srv *admin.Server, log *slog.Logger) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	go func() {
+		defer signal.Stop(hup)
+		for {
+			select {
+			case <-hup:
+				if err := srv.Reload(); err != nil {
+					log.Error("token file not read again; the old tokens stay", "event", "node.reload_failed", "error", err)
+				} else {
+					log.Info("token file read again", "event", "node.reloaded")
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
 }
 
 // ready is what serve prints, with --json, once it listens.
@@ -80,6 +121,9 @@ type ready struct {
 func (e *Env) serve(ctx context.Context, f serveFlags) error {
 	log, err := e.logger()
 	if err != nil {
+		return err
+	}
+	if err := f.check(); err != nil {
 		return err
 	}
 	j, err := e.openJournal(ctx, f.openWithin, journalurl.Options{Create: true})
@@ -119,14 +163,18 @@ func (e *Env) serve(ctx context.Context, f serveFlags) error {
 		defer cancel()
 		srv.Close(sctx) //nolint:errcheck // the process ends
 	}()
+	if f.advertiseAdmin == "" {
+		f.advertiseAdmin = srv.AdminURL()
+	}
+	reloadTokens(ctx, srv, log)
 	n, err := node.New(node.Config{
 		Name: f.node, Journal: j, Machine: e.App.Machine, Start: f.start(), Logger: log, MaxDrain: f.maxDrain,
-		Client: f.advertise, Admin: srv.AdminURL(), Probe: e.probe, Observer: observer{metrics},
+		Client: f.advertise, Admin: f.advertiseAdmin, Probe: e.probe, Observer: observer{metrics},
 	})
 	if err != nil {
 		return err
 	}
-	o.attach(n, srv.AdminURL())
+	o.attach(n, f.advertiseAdmin)
 	checking, stopChecking := context.WithCancel(ctx)
 	checked := make(chan struct{})
 	go func() { defer close(checked); o.keepChecking(checking, n) }()

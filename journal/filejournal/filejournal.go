@@ -1,6 +1,7 @@
 package filejournal
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -241,10 +242,15 @@ func (j *Journal) End(ctx context.Context) (journal.End, error) {
 
 // Describe implements journal.Describer.
 func (j *Journal) Describe() journal.Capabilities {
+	notes := []string{"fences out the processes of this machine only; the folder must be on a local disk"}
+	if r := j.Recovered(); r.CutBytes > 0 {
+		notes = append(notes, fmt.Sprintf("%d bytes after the end, at byte %d of %s, were never acknowledged or cannot be read; set aside: %s",
+			r.CutBytes, r.CutOffset, r.CutSource, cmp.Or(r.CutFile, "no, the journal is open read-only")))
+	}
 	return journal.Capabilities{
 		Backend: "file", Location: j.dir, Survives: journal.SurvivesProcess | journal.SurvivesMachine,
 		Fence: true, ReadOnly: j.cfg.ReadOnly, MaxBatch: MaxBatch,
-		Notes: []string{"fences out the processes of this machine only; the folder must be on a local disk"},
+		Notes: notes,
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -101,6 +102,18 @@ func path(u *url.URL) (string, error) {
 	return u.Path, nil
 }
 
+// exists refuses a folder that is not there unless it may be made.
+func exists(dir string, o Options) error {
+	if o.Create {
+		return nil
+	}
+	info, err := os.Stat(dir)
+	if err == nil && !info.IsDir() {
+		err = errors.New("it is not a folder; an exported archive ends in .udj")
+	}
+	return err
+}
+
 func openMemory(_ context.Context, u *url.URL, _ Options) (journal.Journal, error) {
 	if err := check(u); err != nil {
 		return nil, err
@@ -116,6 +129,9 @@ func openFile(_ context.Context, u *url.URL, o Options) (journal.Journal, error)
 	if strings.HasSuffix(p, ".udj") {
 		return filejournal.OpenArchive(p)
 	}
+	if err := exists(p, o); err != nil {
+		return nil, err
+	}
 	return filejournal.Open(p, filejournal.Config{ReadOnly: o.ReadOnly})
 }
 
@@ -130,6 +146,9 @@ func openEmbedded(ctx context.Context, u *url.URL, o Options) (journal.Journal, 
 	stream := u.Query().Get("stream")
 	if stream == "" {
 		stream = embeddedStream
+	}
+	if err := exists(dir, o); err != nil {
+		return nil, err
 	}
 	srv, err := natsserver.Start(ctx, natsserver.Config{Dir: dir, NoListen: true})
 	if err != nil {
