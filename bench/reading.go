@@ -28,21 +28,30 @@ func reading() []comparison {
 	}}}
 }
 
-// fillJournal writes the records in batches of 1,024.
-func fillJournal(ctx context.Context, dir string) (*filejournal.Journal, error) {
-	j, err := filejournal.Open(dir, filejournal.Config{})
-	if err != nil {
+// filled returns a journal of so many records, open for reading only.
+func filled(ctx context.Context, dir string) (*filejournal.Journal, error) {
+	if err := fillJournal(ctx, dir); err != nil {
 		return nil, err
 	}
+	return filejournal.Open(dir, filejournal.Config{ReadOnly: true})
+}
+
+// fillJournal writes the records in batches of 1,024.
+func fillJournal(ctx context.Context, dir string) error {
+	j, err := filejournal.Open(dir, filejournal.Config{})
+	if err != nil {
+		return err
+	}
+	defer j.Close()
 	if _, err := j.Fence(ctx, 1, "bench/1"); err != nil {
-		return nil, err
+		return err
 	}
 	r := journal.NewReader(j, journal.ReaderConfig{})
 	defer r.Close()
 	var it journal.Item
 	for it.Verdict != journal.Opened {
 		if err := r.Next(ctx, &it); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	w := journal.NewWriter(j, r.Cursor(), journal.WriterConfig{})
@@ -52,19 +61,19 @@ func fillJournal(ctx context.Context, dir string) (*filejournal.Journal, error) 
 		for i := range 1024 {
 			rec := journal.Record{Kind: journal.KindCommand, Name: "put", Client: 7, Request: uint64(i), Data: make([]byte, commandBytes)}
 			if err := b.Add(&rec); err != nil {
-				return nil, err
+				return err
 			}
 		}
 		if err := w.Append(ctx, b, journal.Digest{}); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return j, nil
+	return nil
 }
 
 func readJournal(skipChain bool) func(context.Context, settings, string) (figure, error) {
 	return func(ctx context.Context, _ settings, dir string) (figure, error) {
-		j, err := fillJournal(ctx, dir)
+		j, err := filled(ctx, dir)
 		if err != nil {
 			return figure{}, err
 		}
@@ -98,7 +107,7 @@ func readJournal(skipChain bool) func(context.Context, settings, string) (figure
 // hashAlone hashes the bytes of the journal's entries as the chain does, from
 // memory, and counts the records in them.
 func hashAlone(ctx context.Context, _ settings, dir string) (figure, error) {
-	j, err := fillJournal(ctx, dir)
+	j, err := filled(ctx, dir)
 	if err != nil {
 		return figure{}, err
 	}
