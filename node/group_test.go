@@ -102,11 +102,11 @@ func join(t testing.TB, j journal.Journal, name string, m *tally, change ...func
 }
 
 // lead makes the node the primary, or ends the test.
-func (m *member) lead(t testing.TB) node.Report {
+func (m *member) lead(t testing.TB, accept ...string) node.Report {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()
-	r, err := m.Promote(ctx, node.PromoteRequest{})
+	r, err := m.Promote(ctx, node.PromoteRequest{Accept: accept})
 	if err != nil {
 		t.Fatalf("promote %s: %v", m.Owner(), err)
 	}

@@ -56,7 +56,15 @@ func TestPromoteLosesNothing(t *testing.T) {
 					}
 				}()
 				time.Sleep(time.Second)
-				rep := b.lead(t)
+				if tt.apply > tt.write {
+					// It would fence the old primary and not come to its end for long.
+					_, err := b.Promote(t.Context(), node.PromoteRequest{})
+					var refused *node.PromoteError
+					if !errors.As(err, &refused) || refused.Failure != node.ChecksFailed || refused.Epoch != 1 {
+						t.Errorf("promote a node that does not catch up = %v, want checks-failed before the fence", err)
+					}
+				}
+				rep := b.lead(t, "lag")
 				first := b.submit(t, put(1<<40), node.Done)
 				if rep.FromEpoch != 1 || rep.Epoch != 2 || first.Outcome.Seq <= rep.StartSeq {
 					t.Errorf("report %+v, first answer at seq %d", rep, first.Outcome.Seq)

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"understudy.dev/journal"
@@ -104,10 +106,8 @@ func (t *takeover) prepare() (State, error) {
 	if err := t.refuse(before); err != nil {
 		return Following, err
 	}
-	for t.cursor.Pos < end.Pos {
-		if next, err := t.advance(); err != nil {
-			return next, err
-		}
+	if next, err := t.catchUp(end, before); err != nil {
+		return next, err
 	}
 	e, p := t.p.Expect, t.meter.Progress()
 	switch {
@@ -123,6 +123,38 @@ func (t *takeover) prepare() (State, error) {
 	}
 	t.report.Checks = before
 	return TakingOver, nil
+}
+
+// drainWithin is how long one pass of draining may take for the fence to follow:
+// about as long again nobody serves after the fence.
+const drainWithin = 250 * time.Millisecond
+
+// catchUp drains to end, then to what came meanwhile, until a pass is short. A
+// node that falls behind faster than it applies would fence the old primary and
+// then not come to its end: that refuses, unless lag was accepted.
+func (t *takeover) catchUp(end journal.End, list []Check) (State, error) {
+	for last := time.Duration(math.MaxInt64); ; {
+		began := time.Now()
+		for t.cursor.Pos < end.Pos {
+			if next, err := t.advance(); err != nil {
+				return next, err
+			}
+		}
+		took := time.Since(began)
+		if took <= drainWithin || slices.Contains(t.p.Accept, "lag") {
+			return TakingOver, nil
+		}
+		if took >= last {
+			list = slices.DeleteFunc(slices.Clone(list), func(c Check) bool { return c.ID == "lag" })
+			return Following, t.refuse(append(list, Check{ID: "lag", Verdict: Fail, Acceptable: true, Detail: fmt.Sprintf(
+				"draining took %v, and what came meanwhile took %v: this node does not catch up", last.Round(time.Millisecond), took.Round(time.Millisecond))}))
+		}
+		last = took
+		var err error
+		if end, err = t.waitForTail(t.ctx); err != nil {
+			return Following, t.unread(err)
+		}
+	}
 }
 
 // refuse returns an error if a check refuses.
