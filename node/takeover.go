@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -133,26 +132,25 @@ const drainWithin = 250 * time.Millisecond
 // node that falls behind faster than it applies would fence the old primary and
 // then not come to its end: that refuses, unless lag was accepted.
 func (t *takeover) catchUp(end journal.End, list []Check) (State, error) {
-	for last := time.Duration(math.MaxInt64); ; {
-		began := time.Now()
+	for {
+		began, from := time.Now(), t.cursor.Seq
 		for t.cursor.Pos < end.Pos {
 			if next, err := t.advance(); err != nil {
 				return next, err
 			}
 		}
-		took := time.Since(began)
+		took, drained := time.Since(began), t.cursor.Seq-from
 		if took <= drainWithin || slices.Contains(t.p.Accept, "lag") {
 			return TakingOver, nil
 		}
-		if took >= last {
-			list = slices.DeleteFunc(slices.Clone(list), func(c Check) bool { return c.ID == "lag" })
-			return Following, t.refuse(append(list, Check{ID: "lag", Verdict: Fail, Acceptable: true, Detail: fmt.Sprintf(
-				"draining took %v, and what came meanwhile took %v: this node does not catch up", last.Round(time.Millisecond), took.Round(time.Millisecond))}))
-		}
-		last = took
 		var err error
 		if end, err = t.waitForTail(t.ctx); err != nil {
 			return Following, t.unread(err)
+		}
+		if end.Seq >= t.cursor.Seq+drained {
+			list = slices.DeleteFunc(slices.Clone(list), func(c Check) bool { return c.ID == "lag" })
+			return Following, t.refuse(append(list, Check{ID: "lag", Verdict: Fail, Acceptable: true, Detail: fmt.Sprintf(
+				"while %d records were drained in %v, %d more came: this node does not catch up", drained, took.Round(time.Millisecond), end.Seq-t.cursor.Seq)}))
 		}
 	}
 }
