@@ -147,7 +147,7 @@ func (t *takeover) catchUp(end journal.End, list []Check) (State, error) {
 		if end, err = t.waitForTail(t.ctx); err != nil {
 			return Following, t.unread(err)
 		}
-		if end.Seq >= t.cursor.Seq+drained {
+		if end.Seq > t.cursor.Seq && end.Seq-t.cursor.Seq >= drained {
 			list = slices.DeleteFunc(slices.Clone(list), func(c Check) bool { return c.ID == "lag" })
 			return Following, t.refuse(append(list, Check{ID: "lag", Verdict: Fail, Acceptable: true, Detail: fmt.Sprintf(
 				"while %d records were drained in %v, %d more came: this node does not catch up", drained, took.Round(time.Millisecond), end.Seq-t.cursor.Seq)}))
