@@ -15,6 +15,7 @@ import (
 	"understudy.dev/harness"
 	"understudy.dev/journal"
 	"understudy.dev/journal/journalurl"
+	"understudy.dev/journal/memjournal"
 )
 
 // The exit codes.
@@ -103,13 +104,21 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exitDone
 }
 
-// run opens the journal, trains, and draws. A difference is returned as an error.
-func (o *options) run(ctx context.Context, out io.Writer) (err error) {
+// open opens the journal of the run; one in memory if nothing is recorded.
+func (o *options) open(ctx context.Context) (journal.Journal, error) {
+	if o.mode == harness.Off {
+		return memjournal.New(), nil
+	}
 	url, err := harness.JournalURL(o.journal, o.id)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	j, err := journalurl.Open(ctx, url, journalurl.Options{Create: o.mode == harness.Record, ReadOnly: o.mode == harness.Replay})
+	return journalurl.Open(ctx, url, journalurl.Options{Create: o.mode == harness.Record, ReadOnly: o.mode == harness.Replay})
+}
+
+// run opens the journal, trains, and draws. A difference is returned as an error.
+func (o *options) run(ctx context.Context, out io.Writer) (err error) {
+	j, err := o.open(ctx)
 	if err != nil {
 		return err
 	}
