@@ -54,7 +54,7 @@ func (s *Server) askPeers(ctx context.Context, own *Status) []NodeStatus {
 	wg.Wait()
 	others := rows[:0]
 	for _, row := range rows {
-		if row.Node != own.Nodes[0].Node {
+		if me := own.Nodes[0]; row.Node != me.Node || !row.StartedAt.Equal(me.StartedAt.Time) {
 			others = append(others, row)
 		}
 	}

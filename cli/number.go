@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"time"
 )
@@ -51,6 +52,8 @@ func sized(bytes uint64) string {
 // short writes a duration as people say it: 41ms, 2.3s, 14m, 5h, 2 days.
 func short(d time.Duration) string {
 	switch {
+	case d == math.MinInt64: // it has no opposite
+		return short(d + 1)
 	case d < 0:
 		return "-" + short(-d)
 	case d < time.Millisecond:

@@ -148,6 +148,9 @@ func (o *operated) keepChecking(ctx context.Context, n *node.Node) {
 	}
 }
 
+// maxCatchUp is the longest time to catch up that is told, in seconds: a month.
+const maxCatchUp = 30 * 24 * 3600
+
 // lagOf leaves out what is not known.
 func lagOf(p *replay.Progress, now time.Time) admin.Lag {
 	l := p.Lag(now)
@@ -162,10 +165,9 @@ func lagOf(p *replay.Progress, now time.Time) admin.Lag {
 	}
 	catchUp := 0.0
 	if l.Records > 0 {
-		if p.Rate <= 0 {
-			return out
+		if catchUp = float64(l.Records) / p.Rate; p.Rate <= 0 || catchUp > maxCatchUp {
+			return out // it does not catch up at this rate
 		}
-		catchUp = float64(l.Records) / p.Rate
 	}
 	out.CatchUpSeconds = &catchUp
 	return out
@@ -273,7 +275,10 @@ func (o *operated) problem(n *node.Node, err error) error {
 	p.RefusedBy = admin.Refused(p.Checks, nil)
 	switch e.Failure {
 	case node.CannotGoOn:
-		p.RefusedBy = []admin.CheckID{admin.CheckRole}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		p.Checks = checksOf(n.Checks(ctx))
+		cancel()
+		p.RefusedBy = admin.Refused(p.Checks, nil)
 	case node.FencedNotServing:
 		seq := e.Seq
 		p.Seq, p.Next = &seq, []string{n.Overview().Node}

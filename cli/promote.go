@@ -99,6 +99,9 @@ func (p *promotion) request(epochGiven bool) {
 	wait := admin.Duration(f.wait)
 	p.req = admin.PromoteRequest{Reason: f.reason, Actor: f.actor, Wait: &wait, DryRun: f.dryRun}
 	p.req.Expect.MinSeq = journal.Seq(f.minSeq)
+	if p.Global.Group != defaultGroup {
+		p.req.Expect.Group = p.Global.Group
+	}
 	if epochGiven {
 		epoch := journal.Epoch(f.epoch)
 		p.req.Expect.Epoch = &epoch
@@ -246,6 +249,9 @@ func (p *promotion) refused(detail string, ids []admin.CheckID, checks []admin.C
 		if slices.Contains(ids, c.ID) && !c.Acceptable {
 			return WithHint(err, "%s: %s", c.ID, c.Detail)
 		}
+	}
+	if len(checks) == 0 {
+		return WithHint(err, "%s promote --node %s --dry-run says why", p.App.Name, p.node.Node)
 	}
 	return WithHint(err, "%s promote --node %s --accept %s", p.App.Name, p.node.Node, strings.ReplaceAll(joined(ids, ""), ", ", ","))
 }

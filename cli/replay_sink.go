@@ -236,7 +236,7 @@ func (fd *feed) apply(ctx context.Context, en *harness.Entry) error {
 	actx, cancel := context.WithTimeoutCause(ctx, fd.timeout, late)
 	defer cancel()
 	err := fd.sink.Apply(actx, en)
-	if err != nil && context.Cause(actx) == late {
+	if err != nil && errors.Is(context.Cause(actx), late) {
 		return late
 	}
 	return err

@@ -25,6 +25,9 @@ type Global struct {
 	LogFormat string
 }
 
+// defaultGroup is the group of nodes that were not told another.
+const defaultGroup = "default"
+
 // The groups of commands, in the order of help.
 const (
 	groupRun     = "run"
@@ -91,7 +94,7 @@ func (e *Env) globalFlags(root *cobra.Command) {
 		return value
 	}
 	f.StringVar(&g.Journal, "journal", env("JOURNAL", "embedded:understudy-data"), "journal `URL` ($UNDERSTUDY_JOURNAL)")
-	f.StringVar(&g.Group, "group", env("GROUP", "default"), "`NAME` of the group: one machine, one history ($UNDERSTUDY_GROUP)")
+	f.StringVar(&g.Group, "group", env("GROUP", defaultGroup), "`NAME` of the group: one machine, one history ($UNDERSTUDY_GROUP)")
 	f.StringSliceVar(&g.Admin, "admin", strings.Split(env("ADMIN", "http://"+admin.DefaultAdmin), ","), "admin `URL`s of the nodes ($UNDERSTUDY_ADMIN)")
 	f.StringVar(&g.TokenFile, "token-file", env("TOKEN_FILE", ""), "`FILE` with the admin token ($UNDERSTUDY_TOKEN_FILE)")
 	f.BoolVar(&g.JSON, "json", env("OUTPUT", "") == "json", "print JSON ($UNDERSTUDY_OUTPUT=json)")

@@ -257,7 +257,7 @@ func (e *Env) adminConfig(f serveFlags, build admin.Build) (admin.Config, error)
 // probe asks whether the primary of a tenure still answers.
 func (e *Env) probe(ctx context.Context, t machine.Tenure) error {
 	if t.Admin == "" || strings.HasPrefix(t.Admin, "unix:") {
-		return errors.New("it has no address to be asked at")
+		return fmt.Errorf("%w: it has no address for that", node.ErrCannotAsk)
 	}
 	token, err := e.token()
 	if err != nil {
@@ -269,7 +269,9 @@ func (e *Env) probe(ctx context.Context, t machine.Tenure) error {
 	switch {
 	case err != nil:
 		return err
-	case len(s.Nodes) == 0 || s.Nodes[0].Role != admin.Primary || s.Nodes[0].Node != t.Node:
+	case len(s.Nodes) == 0 || s.Nodes[0].Node != t.Node:
+		return fmt.Errorf("%w at %s, where another node answers: start nodes on several machines with --advertise-admin", node.ErrCannotAsk, t.Admin)
+	case s.Nodes[0].Role != admin.Primary:
 		return errors.New("it is not the primary any more")
 	}
 	return nil

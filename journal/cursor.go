@@ -126,11 +126,6 @@ func (t *Tracker) link(before Hash, data []byte) Hash {
 	return Hash(t.buf)
 }
 
-// meets reports whether e is the entry that the cursor stands on.
-func (t *Tracker) meets(e Entry) bool {
-	return e.Pos == t.Cursor.Pos && (t.SkipChain || t.link(t.Cursor.Before, e.Data) == t.Cursor.Chain)
-}
-
 func (t *Tracker) corrupt(pos Position, err error) error {
 	var c *CorruptError
 	if errors.As(err, &c) {

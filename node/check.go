@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -102,6 +103,10 @@ func (n *Node) buildFault(v *view) string {
 	return ""
 }
 
+// ErrCannotAsk is what a Probe returns if it cannot find out whether the primary
+// answers: that is no sign that it does not.
+var ErrCannotAsk = errors.New("cannot be asked")
+
 // probeWithin bounds the question whether the old primary still answers.
 const probeWithin = 300 * time.Millisecond
 
@@ -115,7 +120,9 @@ func (n *Node) probePrimary(ctx context.Context, v *view) (fault, fine string) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeWithin)
 	defer cancel()
-	if err := n.cfg.Probe(ctx, v.tenure); err != nil {
+	if err := n.cfg.Probe(ctx, v.tenure); errors.Is(err, ErrCannotAsk) {
+		return fmt.Sprintf("whether %s still answers cannot be found out: %v", v.tenure.Node, err), ""
+	} else if err != nil {
 		return "", fmt.Sprintf("%s does not answer: %v", v.tenure.Node, err)
 	}
 	return v.tenure.Node + " still answers", ""

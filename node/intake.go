@@ -34,12 +34,14 @@ type intake struct {
 	queue  []waiting
 	limit  int
 	flying int           // taken from the queue and not yet answered
+	bytes  int           // of the data of both
+	room   int           // bytes at most
 	shut   bool          // one way
 	signal chan struct{} // there is something in the queue
 }
 
-func newIntake(limit int) *intake {
-	return &intake{limit: limit, signal: make(chan struct{}, 1)}
+func newIntake(limit, room int) *intake {
+	return &intake{limit: limit, room: room, signal: make(chan struct{}, 1)}
 }
 
 // add queues w. It returns ErrNotPrimary or ErrOverloaded if it did not.
@@ -49,11 +51,12 @@ func (in *intake) add(w waiting) error {
 	case in.shut:
 		in.mu.Unlock()
 		return ErrNotPrimary
-	case len(in.queue)+in.flying >= in.limit:
+	case len(in.queue)+in.flying >= in.limit, in.bytes+len(w.req.Data) > in.room:
 		in.mu.Unlock()
 		return ErrOverloaded
 	}
 	in.queue = append(in.queue, w)
+	in.bytes += len(w.req.Data)
 	first := len(in.queue) == 1
 	in.mu.Unlock()
 	if first {
@@ -65,14 +68,15 @@ func (in *intake) add(w waiting) error {
 	return nil
 }
 
-// take swaps the queue for an empty slice and returns it. done is how many were
-// answered since the last take.
-func (in *intake) take(empty []waiting, done int) []waiting {
+// take swaps the queue for an empty slice and returns it. done and bytes are how
+// many were answered since the last take.
+func (in *intake) take(empty []waiting, done, bytes int) []waiting {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	q := in.queue
 	in.queue = empty[:0]
 	in.flying += len(q) - done
+	in.bytes -= bytes
 	return q
 }
 
@@ -141,12 +145,12 @@ func (n *Node) MaxData(name string) int { return n.limits.probe.MaxData(name) }
 // data must not change before.
 func (n *Node) SubmitAsync(r Request, done func(Result)) {
 	if err := n.limits.check(&r); err != nil {
-		done(Result{Status: Refused, Err: err})
+		n.turnAway(&r, Result{Status: Refused, Err: err}, done)
 		return
 	}
 	in := n.intake.Load()
 	if in == nil {
-		done(n.notPrimary())
+		n.turnAway(&r, n.notPrimary(), done)
 		return
 	}
 	w := waiting{req: r, done: done}
@@ -156,10 +160,18 @@ func (n *Node) SubmitAsync(r Request, done func(Result)) {
 	switch err := in.add(w); {
 	case err == nil:
 	case errors.Is(err, ErrNotPrimary):
-		done(n.notPrimary())
+		n.turnAway(&r, n.notPrimary(), done)
 	default:
-		done(Result{Status: NotDone, Err: err})
+		n.turnAway(&r, Result{Status: NotDone, Err: err}, done)
 	}
+}
+
+// turnAway answers a request that was not taken.
+func (n *Node) turnAway(r *Request, res Result, done func(Result)) {
+	if n.cfg.Observer != nil {
+		n.cfg.Observer.Answered(r, &res, 0)
+	}
+	done(res)
 }
 
 // Submit hands a request in and waits for its result. If ctx ends first the

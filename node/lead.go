@@ -11,7 +11,7 @@ import (
 
 // openIntake begins to take requests.
 func (n *Node) openIntake() {
-	n.intake.Store(newIntake(n.cfg.MaxWaiting))
+	n.intake.Store(newIntake(n.cfg.MaxWaiting, n.cfg.MaxWaitingBytes))
 	n.publish(Leading)
 }
 
@@ -89,6 +89,7 @@ type leader struct {
 	rest     []waiting // taken from the intake, not yet in a bundle
 	restAt   int
 	answered int // since the last take
+	freed    int // bytes of their data
 	free     []*bundle
 	flying   *bundle
 	barrier  bool       // an append is wanted even if there is nothing to write
@@ -144,8 +145,8 @@ func (l *leader) fill(b *bundle) bool {
 	now := journal.TimeOf(l.cfg.now())
 	for {
 		if l.restAt == len(l.rest) {
-			l.rest = l.in.take(l.rest, l.answered)
-			l.restAt, l.answered = 0, 0
+			l.rest = l.in.take(l.rest, l.answered, l.freed)
+			l.restAt, l.answered, l.freed = 0, 0, 0
 			if len(l.rest) == 0 {
 				break
 			}
@@ -176,6 +177,7 @@ func (l *leader) add(b *bundle, w *waiting, now journal.Time) bool {
 		}
 		l.answer(w, Result{Status: Refused, Err: err}) // too large even alone; admission let it pass by a few bytes at most
 		l.answered++
+		l.freed += len(w.req.Data)
 		return true
 	}
 	b.waits = append(b.waits, *w)
@@ -221,6 +223,9 @@ func (l *leader) finished(b *bundle) (State, bool) {
 
 func (l *leader) recycle(b *bundle) {
 	l.answered += len(b.waits) + len(b.reads)
+	for i := range b.waits {
+		l.freed += len(b.waits[i].req.Data)
+	}
 	b.reset()
 	l.free = append(l.free, b)
 }

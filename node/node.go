@@ -30,9 +30,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"github.com/google/uuid"
 
@@ -67,6 +69,10 @@ type Config struct {
 	// MaxWaiting is how many requests may wait or be in flight; more are answered
 	// NotDone. Default 131,072.
 	MaxWaiting int
+
+	// MaxWaitingBytes is how many bytes of data they may have together. Default
+	// 256 MiB.
+	MaxWaitingBytes int
 
 	// MaxDrain is the lag in records beyond which a promotion asks to be told that
 	// it may take its time (check "lag"). Default 1,000,000.
@@ -137,6 +143,9 @@ func New(cfg Config) (*Node, error) {
 	if cfg.MaxWaiting == 0 {
 		cfg.MaxWaiting = 1 << 17
 	}
+	if cfg.MaxWaitingBytes == 0 {
+		cfg.MaxWaitingBytes = 256 << 20
+	}
 	if cfg.MaxDrain == 0 {
 		cfg.MaxDrain = 1_000_000
 	}
@@ -147,8 +156,8 @@ func New(cfg Config) (*Node, error) {
 		cfg.now = time.Now
 	}
 	var faults []error
-	if cfg.Name == "" || len(cfg.Name) > 200 {
-		faults = append(faults, fmt.Errorf("node name %q: want 1 to 200 bytes", cfg.Name))
+	if cfg.Name == "" || len(cfg.Name) > 200 || strings.ContainsFunc(cfg.Name, func(r rune) bool { return !unicode.IsPrint(r) || r == '/' }) {
+		faults = append(faults, fmt.Errorf("node name %q: want 1 to 200 printable bytes without a slash", cfg.Name))
 	}
 	if cfg.Journal == nil {
 		faults = append(faults, errors.New("no journal"))

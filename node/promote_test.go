@@ -489,11 +489,11 @@ func TestChecksOfABusyFollowerPass(t *testing.T) {
 		b := join(t, j, "b", nil)
 		a.lead(t)
 		time.Sleep(100 * time.Millisecond) // between two samples of b's own
-		j.then = func(end journal.End) journal.End {
+		j.next(func(end journal.End) journal.End {
 			a.submit(t, put(1), node.Done)
 			synctest.Wait() // b follows
 			return end
-		}
+		})
 		if bad := failing(b.Checks(t.Context())); bad != nil {
 			t.Errorf("failing: %v", bad)
 		}
@@ -506,15 +506,22 @@ func TestChecksOfABusyFollowerPass(t *testing.T) {
 // sampled lets a test act after the end was sampled, and before anybody knows it.
 type sampled struct {
 	journal.Journal
+	mu   sync.Mutex
 	then func(journal.End) journal.End // of the next sample; one at a time
+}
+
+func (s *sampled) next(then func(journal.End) journal.End) (was func(journal.End) journal.End) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was, s.then = s.then, then
+	return was
 }
 
 func (s *sampled) Describe() journal.Capabilities { return journal.Describe(s.Journal) }
 
 func (s *sampled) End(ctx context.Context) (journal.End, error) {
 	end, err := journal.SampleEnd(ctx, s.Journal)
-	if then := s.then; then != nil {
-		s.then = nil
+	if then := s.next(nil); then != nil {
 		end = then(end)
 	}
 	return end, err

@@ -101,12 +101,19 @@ func (t *takeover) prepare() (State, error) {
 		return Following, t.unread(err)
 	}
 	t.report.TailSeq = end.Seq
+	probed := t.view.Load().tenure.Epoch
 	before := t.checks(t.ctx, t.cursor.Pos, end, nil) // the lag that there is before draining
 	if err := t.refuse(before); err != nil {
 		return Following, err
 	}
 	if next, err := t.catchUp(end, before); err != nil {
 		return next, err
+	}
+	if t.view.Load().tenure.Epoch != probed { // draining met another primary: ask that one
+		before = t.checks(t.ctx, t.cursor.Pos, t.meter.Progress().Tail, nil)
+		if err := t.refuse(before); err != nil {
+			return Following, err
+		}
 	}
 	e, p := t.p.Expect, t.meter.Progress()
 	switch {

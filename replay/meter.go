@@ -32,8 +32,9 @@ type Progress struct {
 	Rate      float64     // records applied per second, over the last second or so; 0 until known
 }
 
-// A Lag is how far the cursor is behind the tail sample. Without a sample it is
-// unknown, which is not zero.
+// A Lag is how far the cursor is behind the tail sample. Without a sample, with an
+// old one, or when the journal could not be read the last time, it is unknown,
+// which is not zero.
 type Lag struct {
 	Known   bool
 	Records uint64
@@ -42,12 +43,17 @@ type Lag struct {
 	Age     time.Duration // of the tail sample
 }
 
+// staleTail is the age beyond which a sample of the tail says nothing any more:
+// twenty times the time between two.
+const staleTail = 5 * time.Second
+
 // Lag computes the lag as of now.
 func (p *Progress) Lag(now time.Time) Lag {
-	if !p.TailKnown {
+	age := now.Sub(p.Tail.When)
+	if !p.TailKnown || p.TailErr != nil || age > staleTail {
 		return Lag{Bytes: -1}
 	}
-	l := Lag{Known: true, Bytes: -1, Age: now.Sub(p.Tail.When)}
+	l := Lag{Known: true, Bytes: -1, Age: age}
 	if p.Cursor >= p.Tail.Pos {
 		l.Bytes = 0
 		return l
@@ -239,6 +245,9 @@ func (r *rateMeter) next(now time.Time, count uint64) float64 {
 	if dt := now.Sub(r.at).Seconds(); !r.at.IsZero() && dt > 0 {
 		weight := min(dt, 1)
 		r.rate += weight * (float64(count-r.count)/dt - r.rate)
+		if r.rate < 1e-3 {
+			r.rate = 0
+		}
 	}
 	r.at, r.count = now, count
 	return r.rate

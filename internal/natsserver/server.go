@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -117,7 +118,8 @@ func orDefault(s, def string) string {
 type Server struct {
 	ns         *server.Server
 	cfg        Config
-	clientURL  string // as it was at the start: the server forgets its own once it stops
+	lock       *os.File // of the directory
+	clientURL  string   // as it was at the start: the server forgets its own once it stops
 	clusterURL string
 }
 
@@ -133,14 +135,19 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start nats server: %w", err)
 	}
+	held, err := lock(cfg.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("start nats server in %s: %w", cfg.Dir, err)
+	}
 	ns, err := server.NewServer(opts)
 	if err != nil {
+		held.Close()
 		return nil, fmt.Errorf("start nats server: %w", err)
 	}
 	sink := &logSink{log: cfg.Log}
 	ns.SetLoggerV2(sink, false, false, false)
 	ns.Start()
-	s := &Server{ns: ns, cfg: cfg}
+	s := &Server{ns: ns, cfg: cfg, lock: held}
 	if err := s.waitReady(ctx, sink); err != nil {
 		s.Shutdown()
 		return nil, fmt.Errorf("start nats server in %s: %w", cfg.Dir, err)
@@ -250,6 +257,7 @@ func (s *Server) Leads(stream string) bool {
 func (s *Server) Shutdown() {
 	s.ns.Shutdown()
 	s.ns.WaitForShutdown()
+	s.lock.Close()
 }
 
 // WaitForShutdown waits until the server has stopped, whoever stopped it.

@@ -241,6 +241,12 @@ func (a *Archive) follow(ctx context.Context, after journal.Position, yield func
 	if after < a.from.Pos {
 		return fmt.Errorf("the archive starts after %d: %w", a.from.Pos, journal.ErrTrimmed)
 	}
+	last := after
+	tell := yield
+	yield = func(e journal.Entry, err error) bool {
+		last = e.Pos
+		return tell(e, err)
+	}
 	n := sort.Search(len(a.blocks), func(i int) bool { return a.blocks[i].before.Pos > after })
 	for i := max(n-1, 0); i < len(a.blocks) && after < a.end.Pos; i++ {
 		more, err := a.yieldBlock(ctx, i, after, yield)
@@ -248,7 +254,10 @@ func (a *Archive) follow(ctx context.Context, after journal.Position, yield func
 			return err
 		}
 	}
-	return a.beat(ctx, yield)
+	if last < a.end.Pos {
+		return a.damaged(a.size, a.end.Seq, fmt.Errorf("%w: archive: its entries end at position %d, its footer says %d", ErrDamaged, last, a.end.Pos))
+	}
+	return a.beat(ctx, tell)
 }
 
 // yieldBlock yields the entries of a block that lie behind after.

@@ -234,7 +234,7 @@ func (h *helper) prepare(size int64) {
 		return
 	}
 	f.Close()
-	h.fsys.Rename(tmp, filepath.Join(h.dir, randomName(sparePrefix)))
+	_ = h.fsys.Rename(tmp, filepath.Join(h.dir, randomName(sparePrefix)))
 }
 
 func (h *helper) close() {

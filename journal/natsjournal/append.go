@@ -37,7 +37,16 @@ func (j *Journal) append(ctx context.Context, epoch journal.Epoch, prev journal.
 	if err != nil {
 		return 0, err
 	}
-	pos, err := j.publish(ctx, j.subjects.data, batch, jetstream.WithExpectLastSequence(uint64(prev)))
+	expect := []jetstream.PublishOpt{jetstream.WithExpectLastSequence(uint64(prev))}
+	if j.info.Config.Replicas == 1 {
+		// The fence's move of the end is what shuts an older writer out, unless the
+		// server lost its tail and the new primary filled the same sequences again.
+		// So the server compares the epoch too. Replicated streams, which lose no
+		// tail with one server, are not asked: they refuse it wrongly with more than
+		// one message under way.
+		expect = append(expect, jetstream.WithExpectLastSequenceForSubject(uint64(open.pos), j.subjects.epoch))
+	}
+	pos, err := j.publish(ctx, j.subjects.data, batch, expect...)
 	if err != nil {
 		return 0, err
 	}
@@ -50,12 +59,12 @@ func (j *Journal) append(ctx context.Context, epoch journal.Epoch, prev journal.
 // publish sends one entry with its expectation and waits for the answer, once.
 // There is no Nats-Msg-Id: servers check it in a different order from the
 // expectation depending on replicas, and its refusal proves nothing.
-func (j *Journal) publish(ctx context.Context, subject string, data []byte, expect jetstream.PublishOpt) (journal.Position, error) {
+func (j *Journal) publish(ctx context.Context, subject string, data []byte, expect ...jetstream.PublishOpt) (journal.Position, error) {
 	ctx, done := j.within(ctx)
 	defer done()
 	ctx, cancel := j.soon(ctx)
 	defer cancel()
-	ack, err := j.js.PublishMsg(ctx, &nats.Msg{Subject: subject, Data: data}, expect, jetstream.WithRetryAttempts(0))
+	ack, err := j.js.PublishMsg(ctx, &nats.Msg{Subject: subject, Data: data}, append(expect, jetstream.WithRetryAttempts(0))...)
 	if err != nil {
 		return 0, publishError(ctx, err)
 	}

@@ -52,7 +52,15 @@ func TestAppendExpectsTheEnd(t *testing.T) {
 	p := journaltest.NewPen("a")
 	must(t, p.Fence(t.Context(), j, 1))
 	must(t, p.Append(t.Context(), j, journaltest.Records(1, 8)...))
-	wantHeader(t, headers(t, jetStream(t, srv), p.Cursor().Pos), "Nats-Expected-Last-Sequence", "1")
+	got := headers(t, jetStream(t, srv), p.Cursor().Pos)
+	for name, value := range map[string]string{
+		"Nats-Expected-Last-Sequence": "1", "Nats-Expected-Last-Subject-Sequence": "1",
+		"Nats-Expected-Last-Subject-Sequence-Subject": "understudy.TEST.epoch",
+	} {
+		if !slices.Equal(got[name], []string{value}) || len(got) != 3 {
+			t.Errorf("headers = %v, want %s: %s", got, name, value)
+		}
+	}
 
 	// The server itself refuses: another writer of the same epoch moved the end.
 	late := journaltest.Batch(p.Cursor(), journaltest.Records(1, 8)...)
