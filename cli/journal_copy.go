@@ -75,7 +75,7 @@ func (e *Env) copyJournal(ctx context.Context, from, to string) error {
 		return json.NewEncoder(e.Stdout).Encode(out)
 	}
 	fmt.Fprintf(e.Stdout, "copied    %d entries, %d were there already   %s -> %s\n", out.Entries, out.Already, out.From, out.To)
-	fmt.Fprintf(e.Stdout, "proved    records 1..%s, chain %s in both\n", thousands(out.Seq), c.Dest.Chain.Short())
+	fmt.Fprintf(e.Stdout, "proved    records 1..%s, chain %s in both\n", grouped(out.Seq), c.Dest.Chain.Short())
 	return nil
 }
 

@@ -48,6 +48,6 @@ func (e *Env) export(ctx context.Context, j journal.Journal, end journal.End, pa
 	if e.Global.JSON {
 		return json.NewEncoder(e.Stdout).Encode(out)
 	}
-	fmt.Fprintf(e.Stdout, "exported  records 1..%s, epoch %d, chain %s   %s -> %s\n", thousands(out.Seq), out.Epoch, c.Chain.Short(), out.From, path)
+	fmt.Fprintf(e.Stdout, "exported  records 1..%s, epoch %d, chain %s   %s -> %s\n", grouped(out.Seq), out.Epoch, c.Chain.Short(), out.From, path)
 	return nil
 }

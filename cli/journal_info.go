@@ -53,9 +53,9 @@ func (e *Env) printInfo(j journal.Journal, end journal.End) error {
 		return json.NewEncoder(e.Stdout).Encode(in)
 	}
 	fmt.Fprintf(e.Stdout, "journal   %s   %s\n", in.Journal, in.Backend)
-	fmt.Fprintf(e.Stdout, "end       seq %s at position %d, epoch %d, %s\n", thousands(in.Seq), in.Position, in.Epoch, stamp(end.Time))
+	fmt.Fprintf(e.Stdout, "end       seq %s at position %d, epoch %d, %s\n", grouped(in.Seq), in.Position, in.Epoch, stamp(end.Time))
 	if in.Bytes != nil {
-		fmt.Fprintf(e.Stdout, "size      %s bytes\n", thousands(uint64(*in.Bytes)))
+		fmt.Fprintf(e.Stdout, "size      %s bytes\n", grouped(uint64(*in.Bytes)))
 	}
 	if end.First != 0 {
 		fmt.Fprintf(e.Stdout, "trimmed   through position %d\n", end.First)

@@ -83,7 +83,7 @@ func (e *Env) journalVerify(ctx context.Context, j journal.Journal, end journal.
 	}
 	rate := float64(v.Records) / v.Seconds
 	fmt.Fprintf(e.Stdout, "records 1..%s   %s, %s   %.2fs   %s/s   good up to position %d\n",
-		thousands(v.Seq), thousands(v.Entries)+" entries", counted(v.Fences, "epoch"), v.Seconds, thousands(uint64(rate)), v.Position)
+		grouped(v.Seq), grouped(v.Entries)+" entries", counted(v.Fences, "epoch"), v.Seconds, grouped(uint64(rate)), v.Position)
 	if v.Dead+v.Void > 0 {
 		fmt.Fprintf(e.Stdout, "warning   %d dead batches and %d void fences, which every reader passes over\n", v.Dead, v.Void)
 	}

@@ -3,12 +3,19 @@ package cli
 import (
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 	"time"
 )
 
 // grouped writes a number with a comma after each three digits.
-func grouped[N ~uint64 | ~int](n N) string { return thousands(uint64(n)) }
+func grouped[N ~uint64 | ~int](n N) string {
+	s := strconv.FormatUint(uint64(n), 10)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
 
 // counted is a number of things, in the singular where it is one.
 func counted[N ~uint64 | ~int](n N, thing string) string {

@@ -64,25 +64,16 @@ func (p *progressBar) end() {
 
 func (p *progressBar) line(done uint64) string {
 	rate := float64(done) / time.Since(p.began).Seconds()
-	s := fmt.Sprintf("%s %s records  %s/s", p.label, thousands(done), thousands(uint64(rate)))
+	s := fmt.Sprintf("%s %s records  %s/s", p.label, grouped(done), grouped(uint64(rate)))
 	if p.total == 0 {
 		return s
 	}
 	const width = 24
 	filled := int(width * min(done, p.total) / p.total)
 	bar := strings.Repeat("█", filled) + strings.Repeat("░", width-filled)
-	s = fmt.Sprintf("%s %s %3d%%  %s of %s records  %s/s", p.label, bar, 100*min(done, p.total)/p.total, thousands(done), thousands(p.total), thousands(uint64(rate)))
+	s = fmt.Sprintf("%s %s %3d%%  %s of %s records  %s/s", p.label, bar, 100*min(done, p.total)/p.total, grouped(done), grouped(p.total), grouped(uint64(rate)))
 	if rate > 0 && done < p.total {
 		s += "  " + (time.Duration(float64(p.total-done)/rate) * time.Second).String() + " to go"
-	}
-	return s
-}
-
-// thousands writes n with commas.
-func thousands(n uint64) string {
-	s := fmt.Sprint(n)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
 	}
 	return s
 }
