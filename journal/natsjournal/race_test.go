@@ -15,11 +15,18 @@ import (
 
 // lostRaces lets handles fence at the same place at once, through the border that
 // hides what JetStream said, and counts the codes of the losers.
+//
+// A race may have no winner: a replicated stream answers a publish just before it
+// forgets that the subject was in flight, and refuses all who come in between
+// (10164). Then nothing may have been stored, and the next race is for the same place.
 func lostRaces(t *testing.T, handles []*Journal, rounds int) map[jetstream.ErrorCode]int {
 	t.Helper()
 	codes := make(map[jetstream.ErrorCode]int)
-	last := journal.Position(0)
-	for round := range rounds {
+	last, won := journal.Position(0), 0
+	for round := 0; won < rounds; round++ {
+		if round == 2*rounds {
+			t.Fatalf("%d of %d races had a winner, want at least half", won, round)
+		}
 		errs, positions := make([]error, len(handles)), make([]journal.Position, len(handles))
 		var wg sync.WaitGroup
 		for i, j := range handles {
@@ -29,12 +36,12 @@ func lostRaces(t *testing.T, handles []*Journal, rounds int) map[jetstream.Error
 			})
 		}
 		wg.Wait()
-		won := 0
+		before, winner := won, -1
 		for i, err := range errs {
 			var api *jetstream.APIError
 			switch {
 			case err == nil:
-				won++
+				won, winner = won+1, i
 				last = positions[i]
 			case !errors.Is(err, journal.ErrConflict) || !errors.As(err, &api):
 				t.Fatalf("round %d: err = %v, want %v with its cause", round, err, journal.ErrConflict)
@@ -42,8 +49,18 @@ func lostRaces(t *testing.T, handles []*Journal, rounds int) map[jetstream.Error
 				codes[api.ErrorCode]++
 			}
 		}
-		if won != 1 {
-			t.Fatalf("round %d: %d fences were stored, want 1: %v", round, won, errs)
+		if won > before+1 {
+			t.Fatalf("round %d: %d fences were acknowledged, want 1 at most: %v", round, won-before, errs)
+		}
+		newest, err := handles[0].newestFence(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if newest.pos != last {
+			t.Fatalf("round %d: the newest fence is at %d, want the acknowledged one at %d: %v", round, newest.pos, last, errs)
+		}
+		if winner >= 0 && newest.Owner != fmt.Sprint(winner) {
+			t.Fatalf("round %d: the newest fence is of %s, want %d", round, newest.Owner, winner)
 		}
 	}
 	return codes
