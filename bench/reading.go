@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -121,7 +122,7 @@ func hashAlone(ctx context.Context, _ settings, dir string) (figure, error) {
 		if err != nil {
 			return figure{}, err
 		}
-		entries = append(entries, e.Data)
+		entries = append(entries, bytes.Clone(e.Data))
 		if e.Pos >= end.Pos {
 			break
 		}

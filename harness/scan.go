@@ -138,6 +138,7 @@ func (s *scanner) fill(ctx context.Context) error {
 				return s.ended()
 			}
 		case journal.Live:
+			s.item.Batch.Own()
 			if s.records, err = s.item.Batch.Records(s.records[:0]); err != nil {
 				return &RecordError{Number: s.last + 1, Err: s.r.Corrupt(&s.item, err)}
 			}

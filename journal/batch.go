@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
@@ -58,7 +59,8 @@ type Digest struct {
 	Hash Hash
 }
 
-// A Batch is a decoded batch. It refers to the bytes it was decoded from.
+// A Batch is a decoded batch. It refers to the bytes it was decoded from, and so
+// does the Data of its records.
 type Batch struct {
 	First  Seq    // Seq of the first record; of the next one to come if Count is 0
 	Count  int    // number of records; 0 for a barrier
@@ -76,6 +78,12 @@ type Batch struct {
 
 // Last returns the Seq of the last record; First-1 for an empty batch.
 func (b *Batch) Last() Seq { return b.First + Seq(b.Count) - 1 }
+
+// Own gives b memory of its own, so that it and its records may be kept.
+func (b *Batch) Own() {
+	b.Raw = bytes.Clone(b.Raw)
+	b.body = b.Raw[len(b.Raw)-len(b.body):]
+}
 
 // IsBatch reports whether data starts as a batch does.
 func IsBatch(data []byte) bool { return len(data) >= 4 && string(data[:4]) == batchMagic }

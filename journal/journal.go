@@ -48,7 +48,7 @@ const HeartbeatEvery = time.Second
 // up to and including Pos has been yielded, and there was nothing after it.
 type Entry struct {
 	Pos  Position
-	Data []byte // read-only, and never changed or reused by the backend
+	Data []byte // read-only; valid until the sequence that yielded it goes on or ends
 }
 
 // A Journal stores entries in order. Its methods may be called concurrently.

@@ -51,13 +51,16 @@ func (c *ReaderConfig) setDefaults() {
 	def(&c.MaxBackoff, time.Second)
 }
 
-// An Item is what a Reader found at one position.
+// An Item is what a Reader found at one position. It is valid until the next
+// call of Next: the memory that Batch and its records refer to is used again then.
 type Item struct {
 	Verdict Verdict
 	Pos     Position // of the entry; of a Heartbeat how far the journal was seen
 	Batch   Batch    // of Live and Dead
 	Fence   Fence    // of Opened and Void
 	Cursor  Cursor   // after this item
+
+	loan []byte // the memory of Batch
 }
 
 // A Reader follows a journal: it checks every entry, decides which batches are
@@ -71,6 +74,8 @@ type Reader struct {
 	cfg    ReaderConfig
 	j      Journal
 	items  chan Item
+	loans  loans
+	lent   []byte // to the item given out last
 	wake   chan struct{}
 	stop   context.CancelFunc
 	ended  chan struct{}
@@ -85,7 +90,7 @@ func NewReader(j Journal, cfg ReaderConfig) *Reader {
 	ctx, stop := context.WithCancel(context.Background())
 	r := &Reader{
 		cfg: cfg, j: j, cursor: cfg.From, stop: stop,
-		items: make(chan Item, readAhead), wake: make(chan struct{}, 1), ended: make(chan struct{}),
+		items: make(chan Item, readAhead), loans: make(loans, 2*readAhead+2), wake: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
 	p := &pump{Reader: r, track: Tracker{Cursor: cfg.From, SkipChain: true}, out: r.items}
 	if !cfg.SkipChain {
@@ -117,7 +122,8 @@ func (r *Reader) Next(ctx context.Context, it *Item) error {
 	if it.Verdict == Live || it.Verdict == Dead {
 		it.Batch.names = &r.names
 	}
-	r.cursor = it.Cursor
+	r.loans.put(r.lent)
+	r.lent, r.cursor = it.loan, it.Cursor
 	return nil
 }
 
@@ -151,7 +157,8 @@ type pump struct {
 	*Reader
 	track   Tracker
 	out     chan Item // to the linker, or to the caller if the chain is skipped
-	last    []byte    // the entry at the cursor; nil if this Reader has not read it
+	last    []byte    // the first bytes of the entry at the cursor; nil if this Reader has not read it
+	size    int       // of that entry
 	below   time.Time // since when the journal has been seen without the entry at the cursor
 	whole   bool      // the entry at the cursor is trimmed: resume after it, not at it
 	checked bool      // the entry at the cursor was met again in this attempt
@@ -274,14 +281,16 @@ func (p *pump) take(ctx context.Context, e Entry) error {
 	case e.Pos <= c.Pos: // delivered again
 		return nil
 	}
-	var it Item
+	it := Item{Pos: e.Pos, loan: append(p.loans.get(), e.Data...)}
+	e.Data = it.loan
 	var err error
 	it.Verdict, it.Fence, err = p.track.Take(e, &it.Batch)
 	if err != nil {
 		return err
 	}
-	p.moved, p.whole, p.below, p.last = true, false, time.Time{}, e.Data
-	it.Pos, it.Cursor = e.Pos, *c
+	p.moved, p.whole, p.below = true, false, time.Time{}
+	p.last, p.size = append(p.last[:0], e.Data[:min(len(e.Data), batchHeader)]...), len(e.Data)
+	it.Cursor = *c
 	select {
 	case p.out <- it:
 		return nil
@@ -290,14 +299,15 @@ func (p *pump) take(ctx context.Context, e Entry) error {
 	}
 }
 
-// meets reports whether e is the entry that the cursor stands on.
+// meets reports whether e is the entry that the cursor stands on. The header of a
+// batch states its checksum and the chain before it.
 func (p *pump) meets(e Entry) bool {
 	c := &p.track.Cursor
 	switch {
 	case e.Pos != c.Pos:
 		return false
 	case p.last != nil:
-		return bytes.Equal(e.Data, p.last)
+		return len(e.Data) == p.size && bytes.HasPrefix(e.Data, p.last) && (IsFence(e.Data) || checkFrame(e.Data, batchHeader) == nil)
 	}
 	return p.cfg.SkipChain || p.track.link(c.Before, e.Data) == c.Chain
 }

@@ -171,7 +171,8 @@ func (e *DivergedError) Error() string {
 
 // ApplyBatch applies the records of a live batch, in the order of the journal,
 // and returns their outcomes, one each. They are valid until the next call, but
-// their replies for good. It is the only function that calls Machine.Apply.
+// their replies as long as the machine and the records leave them alone. It is
+// the only function that calls Machine.Apply.
 //
 // It applies nothing of a batch with a record that this machine cannot apply
 // (ErrUnknownCommand, or one for another machine or a newer version), or that

@@ -188,7 +188,7 @@ func drain(ctx context.Context, j journal.Journal, after journal.Position) ([]jo
 		if err != nil || len(e.Data) == 0 {
 			return all, err
 		}
-		all = append(all, e)
+		all = append(all, journal.Entry{Pos: e.Pos, Data: bytes.Clone(e.Data)})
 	}
 	return all, ctx.Err()
 }

@@ -39,11 +39,6 @@ func (j *Journal) follow(ctx context.Context, r *reader, yield func(journal.Entr
 		if r.at < j.st.trimmed() {
 			return r.trimmed()
 		}
-		if end > r.at+aheadBytes {
-			if more, err := j.followAhead(ctx, r, generation, end, yield); err != nil || !more {
-				return err
-			}
-		}
 		for r.at < end {
 			if ctx.Err() != nil || j.isClosed() {
 				return nil
@@ -69,52 +64,6 @@ func (j *Journal) follow(ctx context.Context, r *reader, yield func(journal.Entr
 		}
 		j.fsys.Wait(&j.st.pulse, pulse, wait)
 	}
-}
-
-// aheadBytes is how far behind a follower must be for it to pay that another
-// goroutine reads ahead.
-const aheadBytes = 4 * chunkBytes
-
-// followAhead yields entries up to end while another goroutine, which has r until
-// followAhead returns, reads the next pieces: so reading from the disk, and what
-// the caller does with an entry, go on side by side. It returns false if the
-// caller or the handle is done.
-func (j *Journal) followAhead(ctx context.Context, r *reader, generation uint16, end journal.Position, yield func(journal.Entry, error) bool) (more bool, err error) {
-	pieces, stopped := make(chan piece, 2), make(chan struct{})
-	go func() {
-		defer close(pieces)
-		for r.at < end {
-			p := r.piece(generation, end)
-			select {
-			case pieces <- p:
-			case <-stopped:
-				return
-			}
-			if p.err != nil {
-				return
-			}
-		}
-	}()
-	defer func() {
-		close(stopped)
-		for range pieces { // until the goroutine is gone
-		}
-	}()
-	for p := range pieces {
-		if p.err != nil {
-			return false, p.err
-		}
-		for len(p.frames) > 0 {
-			if ctx.Err() != nil || j.isClosed() {
-				return false, nil
-			}
-			e, rest := p.next()
-			if p = rest; !yield(e, nil) {
-				return false, nil
-			}
-		}
-	}
-	return true, nil
 }
 
 // heartbeatEvery is shorter than what the contract asks, so that a slow wake-up

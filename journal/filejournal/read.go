@@ -1,7 +1,6 @@
 package filejournal
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -10,11 +9,11 @@ import (
 	"slices"
 	"sort"
 
+	"understudy.dev/internal/spoil"
 	"understudy.dev/journal"
 )
 
-// chunkBytes is how much is read at once. Entries refer to their chunk, so
-// keeping one entry keeps its chunk.
+// chunkBytes is how much is read at once.
 const chunkBytes = 512 << 10
 
 // A reader reads entries in order below the durable end. It is for one goroutine.
@@ -26,7 +25,8 @@ type reader struct {
 
 	seg   *segment
 	limit journal.Position // where the segment after seg starts; 0 if not known
-	chunk []byte           // from at on, if it is not empty
+	chunk []byte           // from at on, if it is not empty; part of room
+	room  []byte
 }
 
 // seek makes pos the next frame.
@@ -37,8 +37,9 @@ func (r *reader) seek(pos journal.Position) {
 	}
 }
 
-// next returns the next entry. at is below end, which was loaded together with
-// generation. The entry's frame was checked, and its content not.
+// next returns the next entry, valid until the next call. at is below end, which
+// was loaded together with generation. The entry's frame was checked, and its
+// content not.
 func (r *reader) next(generation uint16, end journal.Position) (journal.Entry, error) {
 	size, ok := r.st.id.frame(r.chunk, r.at)
 	if !ok || len(r.chunk) < frameBytes+size {
@@ -51,40 +52,6 @@ func (r *reader) next(generation uint16, end journal.Position) (journal.Entry, e
 	data := r.chunk[frameBytes:n:n]
 	r.at, r.chunk = r.at+journal.Position(n), r.chunk[n:]
 	return journal.Entry{Pos: r.at, Data: data}, nil
-}
-
-// A piece is a run of whole frames that were checked.
-type piece struct {
-	at     journal.Position
-	frames []byte
-	err    error
-}
-
-// next returns the first entry of p and the rest.
-func (p piece) next() (journal.Entry, piece) {
-	n := frameBytes + int(binary.LittleEndian.Uint32(p.frames[8:]))
-	p.at += journal.Position(n)
-	return journal.Entry{Pos: p.at, Data: p.frames[frameBytes:n:n]}, piece{at: p.at, frames: p.frames[n:]}
-}
-
-// piece returns what next would, as many entries at a time as one chunk holds.
-func (r *reader) piece(generation uint16, end journal.Position) piece {
-	p := piece{at: r.at}
-	r.chunk = nil
-	size, err := r.fill(generation, end)
-	if err != nil {
-		return piece{err: err}
-	}
-	n, ok := frameBytes+size, true
-	for ok && len(r.chunk)-n >= frameBytes {
-		size, ok = r.st.id.frame(r.chunk[n:], r.at+journal.Position(n))
-		if ok = ok && len(r.chunk)-n >= frameBytes+size; ok {
-			n += frameBytes + size
-		}
-	}
-	p.frames = r.chunk[:n:n]
-	r.at, r.chunk = r.at+journal.Position(n), nil
-	return p
 }
 
 // fill reads a chunk that starts with the whole entry at r.at and returns the
@@ -136,11 +103,15 @@ func (r *reader) load(stop journal.Position) (int, bool, error) {
 	return size, true, nil
 }
 
-// pread reads n bytes at r.at into a new chunk. A segment that was trimmed may
+// pread makes n bytes at r.at the chunk. A segment that was trimmed may
 // have been recycled meanwhile; Trim says so before it lets go of the file, so
 // what was read before it said so is good.
 func (r *reader) pread(n int64) error {
-	chunk := make([]byte, n)
+	spoil.Bytes(r.room)
+	if int64(len(r.room)) < n {
+		r.room = make([]byte, n)
+	}
+	chunk := r.room[:n]
 	_, err := r.seg.file.ReadAt(chunk, r.seg.offset(r.at))
 	if r.seg.start() < r.st.trimmed() {
 		return r.trimmed()

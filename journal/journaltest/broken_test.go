@@ -435,7 +435,7 @@ var brokenJournals = []struct {
 			}
 		}
 	}},
-	{"follow reuses its buffer", []string{"entries never change"}, func(a *altered) {
+	{"two follows share a buffer", []string{"entries stay while held"}, func(a *altered) {
 		var buf []byte
 		a.mapEntries(func(e journal.Entry) (journal.Entry, bool) {
 			if !isHeartbeat(e) {

@@ -209,7 +209,7 @@ func TestFaultyFollow(t *testing.T) {
 				var last error
 				for e, err := range f.Follow(ctx, 0) {
 					if err == nil {
-						got = append(got, e)
+						got = append(got, own(e))
 					}
 					last = err
 				}

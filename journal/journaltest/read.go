@@ -12,6 +12,12 @@ import (
 // isHeartbeat reports whether e is not an entry.
 func isHeartbeat(e journal.Entry) bool { return len(e.Data) == 0 }
 
+// own returns e with memory of its own, so that it may be kept.
+func own(e journal.Entry) journal.Entry {
+	e.Data = bytes.Clone(e.Data)
+	return e
+}
+
 // errEnded says that a Follow ended silently.
 var errEnded = errors.New("follow ended")
 
@@ -24,7 +30,7 @@ func drain(ctx context.Context, j journal.Journal, after journal.Position) ([]jo
 		case err != nil:
 			return got, fmt.Errorf("follow after %d: %w", after, err)
 		case !isHeartbeat(e):
-			got, last = append(got, e), e.Pos
+			got, last = append(got, own(e)), e.Pos
 		case len(got) > 0 && e.Pos < last:
 			return got, fmt.Errorf("heartbeat at %d after entry %d", e.Pos, last)
 		default:
@@ -95,7 +101,7 @@ func newWatch(ctx context.Context, j journal.Journal, after journal.Position) *w
 		defer close(w.items)
 		for e, err := range j.Follow(ctx, after) {
 			select {
-			case w.items <- item{e, err}:
+			case w.items <- item{own(e), err}:
 			case <-w.over:
 				return
 			}
