@@ -145,12 +145,12 @@ func (n *Node) MaxData(name string) int { return n.limits.probe.MaxData(name) }
 // data must not change before.
 func (n *Node) SubmitAsync(r Request, done func(Result)) {
 	if err := n.limits.check(&r); err != nil {
-		n.turnAway(&r, Result{Status: Refused, Err: err}, done)
+		n.turnAway(r, Result{Status: Refused, Err: err}, done)
 		return
 	}
 	in := n.intake.Load()
 	if in == nil {
-		n.turnAway(&r, n.notPrimary(), done)
+		n.turnAway(r, n.notPrimary(), done)
 		return
 	}
 	w := waiting{req: r, done: done}
@@ -160,16 +160,16 @@ func (n *Node) SubmitAsync(r Request, done func(Result)) {
 	switch err := in.add(w); {
 	case err == nil:
 	case errors.Is(err, ErrNotPrimary):
-		n.turnAway(&r, n.notPrimary(), done)
+		n.turnAway(r, n.notPrimary(), done)
 	default:
-		n.turnAway(&r, Result{Status: NotDone, Err: err}, done)
+		n.turnAway(r, Result{Status: NotDone, Err: err}, done)
 	}
 }
 
 // turnAway answers a request that was not taken.
-func (n *Node) turnAway(r *Request, res Result, done func(Result)) {
+func (n *Node) turnAway(r Request, res Result, done func(Result)) {
 	if n.cfg.Observer != nil {
-		n.cfg.Observer.Answered(r, &res, 0)
+		n.cfg.Observer.Answered(&r, &res, 0)
 	}
 	done(res)
 }

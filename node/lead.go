@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"understudy.dev/journal"
@@ -16,9 +17,9 @@ func (n *Node) openIntake() {
 }
 
 // sendAheadFrom is how many waiting requests make a batch that is worth sending
-// before the finished one is applied and answered. Submitters that wait for each
-// answer fall into two halves that take turns if less is sent ahead: then each
-// batch, and so each sync, serves half of them.
+// before the finished one is applied and answered. With fewer, handing over costs
+// more than it gains, and submitters that wait for each answer would fall into two
+// halves that take turns: then each batch, and so each sync, serves half of them.
 const sendAheadFrom = 1024
 
 // lookForFence is how often an idle primary looks whether it was fenced: as often
@@ -32,21 +33,21 @@ const finishWithin = 2 * time.Second
 // lead admits, sequences, appends, applies and answers until the tenure ends.
 //
 // One append is in flight at a time; what comes meanwhile gathers and goes out
-// as the next batch. When an append is done the next one is sent first and then
-// the finished one is applied and answered, so that the journal and the machine
-// work at the same time.
+// as the next batch. Under load the next one is sent before the finished one is
+// applied and answered, so that the journal and the machine work at the same time.
 func (n *Node) lead(ctx context.Context) State {
 	l := newLeader(ctx, n)
 	defer l.close()
 	look := time.NewTicker(lookForFence)
 	defer look.Stop()
 	for {
-		l.send()
+		l.sendNow()
 		select {
 		case b := <-l.done:
 			if next, over := l.finished(b); over {
 				return next
 			}
+			runtime.Gosched() // those who were answered come again before the next batch goes out
 		case <-l.in.signal:
 		case <-look.C:
 			l.barrier = l.barrier || n.meter.Progress().Tail.Epoch > l.epoch
@@ -90,54 +91,78 @@ type leader struct {
 	restAt   int
 	answered int // since the last take
 	freed    int // bytes of their data
-	free     []*bundle
+	next     *bundle // to be sent; nil while one is in flight and the other is applied
+	idle     *bundle // the other one, unless that is in flight or applied
 	flying   *bundle
 	barrier  bool       // an append is wanted even if there is nothing to write
 	asked    *promotion // of this node, which believes that it is the primary: the next append proves it
 
 	jobs, done chan *bundle
+	ctx        context.Context // of appends
 	stop       context.CancelFunc
+	unwatch    func() bool
 }
 
 func newLeader(ctx context.Context, n *Node) *leader {
-	l := &leader{Node: n, in: n.intake.Load(), epoch: n.cursor.Epoch, jobs: make(chan *bundle, 1), done: make(chan *bundle, 1)}
-	for range 2 { // one in flight, one being applied
-		l.free = append(l.free, &bundle{batch: n.writer.NewBuilder()})
+	l := &leader{
+		Node: n, in: n.intake.Load(), epoch: n.cursor.Epoch,
+		next: &bundle{batch: n.writer.NewBuilder()}, idle: &bundle{batch: n.writer.NewBuilder()},
+		jobs: make(chan *bundle, 1), done: make(chan *bundle, 1),
 	}
-	ctx, l.stop = context.WithCancel(context.WithoutCancel(ctx))
-	go l.appendAll(ctx)
+	l.ctx, l.stop = context.WithCancel(context.WithoutCancel(ctx))
+	l.unwatch = context.AfterFunc(ctx, func() { time.AfterFunc(finishWithin, l.stop) })
+	go l.appendAll()
 	return l
 }
 
-// appendAll is the goroutine that has the append in flight.
-func (l *leader) appendAll(ctx context.Context) {
+// appendAll is the goroutine that has the append in flight that was sent ahead.
+func (l *leader) appendAll() {
 	defer close(l.done)
 	for b := range l.jobs {
-		began := time.Now()
-		b.err = l.writer.Append(ctx, b.batch, b.digest)
-		b.took = time.Since(began)
-		b.cursor = l.writer.Cursor()
-		l.done <- b
+		l.append(b)
 	}
 }
 
-// send fills a bundle with what waits and sends it, unless one is in flight or
-// there is nothing to send.
-func (l *leader) send() {
-	if l.flying != nil {
-		return
+func (l *leader) append(b *bundle) {
+	began := time.Now()
+	b.err = l.writer.Append(l.ctx, b.batch, b.digest)
+	b.took = time.Since(began)
+	b.cursor = l.writer.Cursor()
+	l.done <- b
+}
+
+// sendNow appends what waits, unless something is in flight or there is nothing.
+func (l *leader) sendNow() {
+	if l.flying == nil && l.seal() {
+		l.append(l.flying)
 	}
-	b := l.free[len(l.free)-1]
+}
+
+// sendAhead has what waits appended by another goroutine if that is much.
+func (l *leader) sendAhead() {
+	if l.waiting() >= sendAheadFrom && l.seal() {
+		l.jobs <- l.flying
+		runtime.Gosched() // the append begins before the finished batch is applied
+	}
+}
+
+// waiting returns how many wait to be sent.
+func (l *leader) waiting() int { return len(l.next.waits) + len(l.rest) - l.restAt + l.in.queued() }
+
+// seal makes what waits the bundle in flight; it returns false if there is
+// nothing to send.
+func (l *leader) seal() bool {
+	b := l.next
 	if !l.fill(b) && !l.barrier {
-		return
+		return false
 	}
-	l.free = l.free[:len(l.free)-1]
+	l.next, l.idle = l.idle, nil
 	l.barrier = false
 	b.asked, l.asked = l.asked, nil
 	b.first = l.writer.Cursor().Seq + 1
 	b.digest = l.replica.Digest()
 	l.flying = b
-	l.jobs <- b
+	return true
 }
 
 // fill moves what waits into b and reports whether there was anything.
@@ -194,9 +219,7 @@ func (l *leader) finished(b *bundle) (State, bool) {
 	if b.err != nil {
 		return l.failed(b)
 	}
-	if l.in.queued()+len(l.rest)-l.restAt >= sendAheadFrom {
-		l.send()
-	}
+	l.sendAhead()
 	for i := range b.records {
 		b.records[i].Seq, b.records[i].Epoch = b.first+journal.Seq(i), l.epoch
 	}
@@ -218,6 +241,9 @@ func (l *leader) finished(b *bundle) (State, bool) {
 	}
 	l.isPrimary(b)
 	l.recycle(b)
+	if l.flying != nil && l.waiting() >= sendAheadFrom {
+		l.fill(l.next) // while the journal works
+	}
 	return Leading, false
 }
 
@@ -227,7 +253,11 @@ func (l *leader) recycle(b *bundle) {
 		l.freed += len(b.waits[i].req.Data)
 	}
 	b.reset()
-	l.free = append(l.free, b)
+	if l.next == nil {
+		l.next = b
+	} else {
+		l.idle = b
+	}
 }
 
 // failed answers a bundle that was not, or perhaps, appended.
@@ -283,9 +313,14 @@ func (l *leader) handBack(p *promotion) {
 // answer gives a request its one answer.
 func (n *Node) answer(w *waiting, r Result) {
 	if n.cfg.Observer != nil {
-		n.cfg.Observer.Answered(&w.req, &r, time.Since(w.at))
+		n.observe(w, r)
 	}
 	w.done(r)
+}
+
+// observe is apart from answer, since the result that the Observer sees is on the heap.
+func (n *Node) observe(w *waiting, r Result) {
+	n.cfg.Observer.Answered(&w.req, &r, time.Since(w.at))
 }
 
 func (l *leader) answerAll(b *bundle, r Result) {
@@ -305,8 +340,6 @@ func (l *leader) finish() State {
 	if l.flying == nil {
 		return Leading
 	}
-	giveUp := time.AfterFunc(finishWithin, l.stop)
-	defer giveUp.Stop()
 	next, _ := l.finished(<-l.done)
 	return next
 }
@@ -320,6 +353,7 @@ func (l *leader) close() {
 	}
 	l.answerRest()
 	close(l.jobs)
+	l.unwatch()
 	l.stop()
 	for b := range l.done { // until the goroutine has ended
 		l.abandon(b)
@@ -341,6 +375,10 @@ func (l *leader) abandon(b *bundle) {
 
 // answerRest tells those who were never sequenced, and shuts the intake.
 func (l *leader) answerRest() {
+	if l.next != nil {
+		l.answerNotPrimary(append(l.next.waits, l.next.reads...))
+		l.next.reset()
+	}
 	l.answerNotPrimary(append(l.rest[l.restAt:], l.in.close()...))
 	l.rest, l.restAt = nil, 0
 }

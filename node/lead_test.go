@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -451,5 +452,49 @@ func TestEachRequestIsAnsweredOnce(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// silent is a machine that does nothing.
+type silent struct{}
+
+func (silent) Apply(*machine.Context, machine.Command) ([]byte, error) { return nil, nil }
+func (silent) Snapshot(io.Writer) error                                { return nil }
+func (silent) Restore(io.Reader) error                                 { return nil }
+
+// A command on its way through the primary allocates nothing: what is allocated is
+// for its batch.
+func TestNoAllocationPerCommand(t *testing.T) {
+	const commands = 8000
+	a := join(t, memjournal.New(), "a", nil, func(c *node.Config) {
+		c.Machine.New = func() machine.Machine { return silent{} }
+	})
+	a.lead(t)
+	req := command("salt")
+	var answered sync.WaitGroup
+	done := func(r node.Result) {
+		if r.Status != node.Done {
+			t.Errorf("%v: %v", r.Status, r.Err)
+		}
+		answered.Done()
+	}
+	round := func() {
+		reached, gate := make(chan struct{}), make(chan struct{})
+		held := make(chan error)
+		go func() { held <- a.Read(t.Context(), func(machine.Machine) { close(reached); <-gate }) }()
+		<-reached
+		answered.Add(commands)
+		for range commands {
+			a.SubmitAsync(req, done)
+		}
+		close(gate)
+		if err := <-held; err != nil {
+			t.Error(err)
+		}
+		answered.Wait()
+	}
+	round() // memory grows to its size
+	if n := testing.AllocsPerRun(5, round) / commands; n > 0.1 {
+		t.Errorf("%.2f allocations per command, want none", n)
 	}
 }

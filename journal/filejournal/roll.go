@@ -91,6 +91,7 @@ func (j *Journal) nextSize() int64 {
 // that only this handle has: a spare, or a new one. Nothing was written to the
 // journal if it fails.
 func (j *Journal) freshFile(size int64) (f File, path string, got int64, err error) {
+	j.helper.await()
 	names, err := j.fsys.List(j.dir)
 	if err != nil {
 		return nil, "", 0, fmt.Errorf("list journal: %w", err)
@@ -178,6 +179,7 @@ type helper struct {
 	jobs   chan func()
 	gone   chan struct{}
 	asked  journal.Position // 1 + start of the segment for whose successor a spare was asked
+	ready  chan struct{}    // closed when that was done
 	limit  int64
 }
 
@@ -196,14 +198,26 @@ func newHelper(fsys FS, dir string, cfg Config) *helper {
 	return h
 }
 
-// halfway has a spare prepared once a segment is half full.
-func (h *helper) halfway(seg *segment, at journal.Position) {
-	if h.inline || h.asked == seg.start()+1 || seg.room(at) > seg.size/2 {
+// early has a spare prepared once an eighth of a segment is used: at full speed
+// the rest of it lasts little longer than the preparation.
+func (h *helper) early(seg *segment, at journal.Position) {
+	if h.inline || h.asked == seg.start()+1 || seg.room(at) > seg.size/8*7 {
 		return
 	}
 	h.asked = seg.start() + 1
 	size := min(h.limit, seg.size*segmentGrowth)
-	h.do(func() { h.prepare(size) })
+	ready := make(chan struct{})
+	if h.do(func() { h.prepare(size); close(ready) }) {
+		h.ready = ready
+	}
+}
+
+// await waits until the spare that was asked for is there, or could not be made.
+func (h *helper) await() {
+	if h.ready != nil {
+		<-h.ready
+		h.ready = nil
+	}
 }
 
 func (h *helper) writeIndex(x index) {
@@ -215,11 +229,13 @@ func (h *helper) writeIndex(x index) {
 	h.do(func() { x.write(h.fsys, h.dir) })
 }
 
-// do hands over a job, or drops it if the helper is far behind.
-func (h *helper) do(job func()) {
+// do hands over a job, or drops it and returns false if the helper is far behind.
+func (h *helper) do(job func()) bool {
 	select {
 	case h.jobs <- job:
+		return true
 	default:
+		return false
 	}
 }
 

@@ -217,7 +217,7 @@ func (j *Journal) makeRoom(at journal.Position, need int64) error {
 	if j.seg == nil || j.seg.generation != j.generation || j.seg.room(at) < need {
 		return j.roll(at, need)
 	}
-	j.helper.halfway(j.seg, at)
+	j.helper.early(j.seg, at)
 	return nil
 }
 
