@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"io"
-	"sync/atomic"
 	"time"
 
 	"understudy.dev/journal"
@@ -56,46 +55,83 @@ func submitLoop(n int, s settings) func(*node.Node) (figure, error) {
 }
 
 // onFile runs f with a node on a file journal.
-func onFile(ctx context.Context, dir string, f func(n *node.Node) (figure, error)) (figure, error) {
+func onFile(ctx context.Context, dir string, f func(n *node.Node, j *filejournal.Journal) (figure, error)) (figure, error) {
 	j, err := filejournal.Open(dir, filejournal.Config{})
 	if err != nil {
 		return figure{}, err
 	}
 	defer j.Close()
-	return withNode(ctx, j, f)
+	return withNode(ctx, j, func(n *node.Node) (figure, error) { return f(n, j) })
 }
 
 func nodeOnFile(submitters int) func(context.Context, settings, string) (figure, error) {
 	return func(ctx context.Context, s settings, dir string) (figure, error) {
-		return onFile(ctx, dir, submitLoop(submitters, s))
+		return onFile(ctx, dir, func(n *node.Node, _ *filejournal.Journal) (figure, error) { return submitLoop(submitters, s)(n) })
 	}
 }
 
-// nodeAsync keeps 16,384 commands in flight from one goroutine.
-func nodeAsync(ctx context.Context, s settings, dir string) (figure, error) {
-	return onFile(ctx, dir, func(n *node.Node) (figure, error) {
-		data := make([]byte, commandBytes)
-		free := make(chan error, 16384)
-		done := func(r node.Result) { free <- r.Err }
-		for range cap(free) {
-			free <- nil
-		}
-		var answered atomic.Uint64
-		began := time.Now()
-		for time.Since(began) < s.length {
-			for range 1024 {
-				if err := <-free; err != nil {
-					return figure{}, err
-				}
-				answered.Add(1)
-				n.SubmitAsync(put(data), done)
+// inFlight is how many commands nodeAsync keeps in flight.
+const inFlight = 16384
+
+// nodeAsync keeps commands in flight from one goroutine. With retention the
+// journal is trimmed as it grows, so that its segments are used again.
+func nodeAsync(retention bool) func(context.Context, settings, string) (figure, error) {
+	return func(ctx context.Context, s settings, dir string) (figure, error) {
+		return onFile(ctx, dir, func(n *node.Node, j *filejournal.Journal) (figure, error) {
+			if retention {
+				ctx, stop := context.WithCancel(ctx)
+				trimmed := make(chan struct{})
+				go func() { defer close(trimmed); keepTrimmed(ctx, j) }()
+				defer func() { stop(); <-trimmed }()
 			}
-		}
-		for range cap(free) {
-			if err := <-free; err != nil {
+			if _, err := submitAsync(n, s.length/4); err != nil {
 				return figure{}, err
 			}
+			began := time.Now()
+			answered, err := submitAsync(n, s.length)
+			return figure{rate: float64(answered) / time.Since(began).Seconds()}, err
+		})
+	}
+}
+
+// submitAsync submits for a while and returns how many commands were answered.
+func submitAsync(n *node.Node, length time.Duration) (answered int, err error) {
+	data := make([]byte, commandBytes)
+	results := make(chan error, inFlight)
+	done := func(r node.Result) { results <- r.Err }
+	for range inFlight {
+		n.SubmitAsync(put(data), done)
+	}
+	for began := time.Now(); time.Since(began) < length; {
+		for range 1024 {
+			if err := <-results; err != nil {
+				return answered, err
+			}
+			answered++
+			n.SubmitAsync(put(data), done)
 		}
-		return figure{rate: float64(answered.Load()) / time.Since(began).Seconds()}, nil
-	})
+	}
+	for range inFlight {
+		if err := <-results; err != nil {
+			return answered, err
+		}
+		answered++
+	}
+	return answered, nil
+}
+
+// keepTrimmed drops what is older than half a second.
+func keepTrimmed(ctx context.Context, j *filejournal.Journal) {
+	var before journal.Position
+	for ctx.Err() == nil {
+		time.Sleep(500 * time.Millisecond)
+		end, err := j.End(ctx)
+		if err == nil && before > 0 {
+			err = j.Trim(ctx, before)
+		}
+		if err != nil {
+			return // the run is over
+		}
+		before = end.Pos
+	}
 }

@@ -25,7 +25,8 @@ func writing() []comparison {
 			{"bare 4 KiB overwrite and fdatasync", bare},
 		}},
 		{"write", "Durable commands, asynchronous submission", "commands/s", []contestant{
-			{"understudy node on filejournal, 16,384 in flight", nodeAsync},
+			{"understudy node on filejournal, 16,384 in flight, trimmed behind", nodeAsync(true)},
+			{"understudy node on filejournal, 16,384 in flight, growing", nodeAsync(false)},
 			{"understudy node on filejournal, 512 closed loops", nodeOnFile(512)},
 		}},
 	}

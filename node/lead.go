@@ -89,8 +89,8 @@ type leader struct {
 	epoch    journal.Epoch
 	rest     []waiting // taken from the intake, not yet in a bundle
 	restAt   int
-	answered int // since the last take
-	freed    int // bytes of their data
+	answered int     // since the last take
+	freed    int     // bytes of their data
 	next     *bundle // to be sent; nil while one is in flight and the other is applied
 	idle     *bundle // the other one, unless that is in flight or applied
 	flying   *bundle
