@@ -4,13 +4,14 @@ import "understudy.dev/internal/spoil"
 
 // loans is memory for entries that a Reader uses again and again: fresh memory
 // costs more than everything else that is done to read an entry. One goroutine
-// takes and another gives back.
+// takes it, and overwrites it only then; another gives it back.
 type loans chan []byte
 
 // get returns empty memory, with no room if there is none to be had.
 func (l loans) get() []byte {
 	select {
 	case b := <-l:
+		spoil.Bytes(b[:cap(b)])
 		return b[:0]
 	default:
 		return nil
@@ -22,7 +23,6 @@ func (l loans) put(b []byte) {
 	if b == nil {
 		return
 	}
-	spoil.Bytes(b)
 	select {
 	case l <- b:
 	default:
