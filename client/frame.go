@@ -63,7 +63,9 @@ const (
 var errProtocol = errors.New("client: not this protocol")
 
 // A frameReader cuts a stream into frames. Payloads are slices of chunks that
-// are never written again, so they may be kept.
+// are never written again, so they may be kept. It sets aside one chunk, or at
+// most twice what has arrived of a frame: a length costs its sender as many
+// bytes as it costs us.
 type frameReader struct {
 	src        io.Reader
 	max        int // largest length accepted
@@ -107,8 +109,8 @@ func (f *frameReader) fill() error {
 		}
 		need += n
 	}
-	if room := len(f.buf) - f.start; room < need || len(f.buf)-f.end < worth {
-		chunk := make([]byte, max(f.chunk, need+worth))
+	if room := len(f.buf) - f.start; room < min(need, f.chunk) || len(f.buf)-f.end < worth {
+		chunk := make([]byte, max(f.chunk, min(need+worth, 2*len(have))))
 		f.start, f.end = 0, copy(chunk, have)
 		f.buf = chunk
 	}

@@ -99,6 +99,42 @@ func TestFramesComeBack(t *testing.T) {
 	}
 }
 
+// A peer that states a large frame makes nobody set memory aside for it: only
+// what arrives does, and then the frame is whole.
+func TestStatedLengthCostsNothing(t *testing.T) {
+	const size = 1 << 20
+	frame := submitFrame(submit{number: 1}, "", bytes.Repeat([]byte("0123456789abcde"), size/15))
+	src := bytes.NewReader(frame)
+	in := frameReader{src: iotest.OneByteReader(io.LimitReader(src, 5)), max: 2 * size, chunk: chunkSize}
+	for range 5 {
+		if err := in.fill(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, want := len(in.buf), chunkSize; got > want {
+		t.Errorf("5 bytes that state a frame of %d bytes set %d aside, want %d", len(frame), got, want)
+	}
+	in.src = iotest.HalfReader(src)
+	for {
+		_, payload, ok, err := in.next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ok {
+			if !bytes.Equal(payload, frame[lengthSize+1:]) {
+				t.Error("the frame came otherwise than it was sent")
+			}
+			return
+		}
+		if err := in.fill(); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := len(in.buf), max(chunkSize, 2*in.end); got > want {
+			t.Fatalf("%d bytes arrived and %d are set aside, want at most %d", in.end, got, want)
+		}
+	}
+}
+
 // Payloads may be kept: later reads do not overwrite them.
 func TestPayloadsAreNotOverwritten(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
