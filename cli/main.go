@@ -34,6 +34,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"understudy.dev/admin"
 	"understudy.dev/journal"
@@ -66,6 +67,8 @@ type Env struct {
 	Getenv         func(string) string
 	Now            func() time.Time
 	Global         Global
+
+	flags *pflag.FlagSet // of every command
 }
 
 // Main runs the binary and ends the process with its exit code.

@@ -1,9 +1,12 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -269,9 +272,10 @@ func (o *operated) problem(n *node.Node, err error) error {
 		return &admin.Problem{Type: admin.OutcomeUnknown, Err: err}
 	}
 	p := &admin.Problem{
-		Type: problemTypes[e.Failure], Detail: e.Error(), Epoch: e.Epoch, Holder: e.Owner,
+		Type: problemTypes[e.Failure], Epoch: e.Epoch, Holder: e.Owner,
 		Checks: checksOf(e.Checks), Err: err,
 	}
+	p.Detail = detailOf(e, p.Type)
 	p.RefusedBy = admin.Refused(p.Checks, nil)
 	switch e.Failure {
 	case node.CannotGoOn:
@@ -289,6 +293,15 @@ func (o *operated) problem(n *node.Node, err error) error {
 		p.Resolve = func(ctx context.Context) (admin.Report, error) { return admin.Report{}, o.resolve(ctx, n, e) }
 	}
 	return p
+}
+
+// detailOf is what an error says beyond its type, which a Problem says itself.
+func detailOf(e *node.PromoteError, t admin.ProblemType) string {
+	said := strings.TrimPrefix(e.Error(), fmt.Sprintf("promote %s: ", e.Node))
+	if rest, ok := strings.CutPrefix(said, string(t)); ok {
+		said = strings.TrimPrefix(rest, ": ")
+	}
+	return cmp.Or(said, "node "+e.Node)
 }
 
 // resolve waits until the journal shows what became of a fence that was never

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/user"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -56,18 +58,34 @@ func (e *Env) promoteCommand() *cobra.Command {
 	return c
 }
 
+// promote runs the command and prints what came of it as JSON if that was asked
+// for: one document, also of a failure.
 func (e *Env) promote(cmd *cobra.Command, f promoteFlags) error {
-	ctx := cmd.Context()
+	p := &promotion{Env: e, cmd: cmd, flags: f}
+	err := p.carryOut(cmd.Context())
+	if !e.Global.JSON {
+		return err
+	}
+	if p.document == nil {
+		p.document = problemOf(cmd.Context(), err)
+	}
+	if jerr := json.NewEncoder(e.Stdout).Encode(p.document); err == nil && jerr != nil {
+		return fmt.Errorf("print the report: %w", jerr)
+	}
+	return err
+}
+
+func (p *promotion) carryOut(ctx context.Context) error {
+	f := &p.flags
 	switch {
 	case f.wait <= 0:
 		return usagef("--wait %v: want more than 0", f.wait)
 	case f.find != "":
-		return e.findPromotion(ctx, f)
-	case !f.dryRun && !f.yes && !isTerminal(e.Stdin):
-		return WithHint(usagef("the standard input is no terminal, so nothing was asked"), "%s promote --yes", e.App.Name)
+		return p.find(ctx)
+	case !f.dryRun && !f.yes && !isTerminal(p.Stdin):
+		return WithHint(usagef("the standard input is no terminal, so nothing was asked"), "%s --yes", again(p.cmd))
 	}
-	p := &promotion{Env: e, flags: f}
-	p.request(cmd.Flags().Changed("expect-epoch"))
+	p.request(p.cmd.Flags().Changed("expect-epoch"))
 	if err := p.target(ctx); err != nil {
 		return err
 	}
@@ -83,14 +101,45 @@ func (e *Env) promote(cmd *cobra.Command, f promoteFlags) error {
 	return p.run(ctx)
 }
 
+// notAsked is the type of a problem that this command met before any node took
+// the request.
+const notAsked admin.ProblemType = "not-asked"
+
+// problemOf is an error as a Problem: the node's own where a node answered.
+func problemOf(ctx context.Context, err error) *admin.Problem {
+	var prob *admin.Problem
+	if errors.As(err, &prob) {
+		return prob
+	}
+	p := &admin.Problem{Detail: err.Error()}
+	var lost *admin.LostAnswerError
+	if errors.As(err, &lost) {
+		p.Operation = lost.Operation
+	}
+	switch code := exitCode(ctx, err); {
+	case lost != nil, code == admin.ExitUnknown, code == exitNotInTime:
+		p.Type, p.Certainty, p.Title = admin.OutcomeUnknown, admin.Uncertain, "the outcome is not known"
+	case code == admin.ExitUsage:
+		p.Type, p.Certainty, p.Title = admin.BadRequest, admin.CertainlyNotDone, "wrong usage"
+	case code == admin.ExitRefused:
+		p.Type, p.Certainty, p.Title = admin.ChecksFailed, admin.CertainlyRefused, "refused by checks"
+	default:
+		p.Type, p.Certainty, p.Title = notAsked, admin.CertainlyNotDone, "no node took the request"
+	}
+	return p
+}
+
 // A promotion is one run of the command.
 type promotion struct {
 	*Env
+	cmd    *cobra.Command
 	flags  promoteFlags
 	req    admin.PromoteRequest
 	client *admin.Client // of the one node to be promoted
 	status admin.Status
 	node   admin.NodeStatus
+
+	document any // what --json prints; nil makes it of the error
 }
 
 // request makes what will be asked for.
@@ -114,17 +163,22 @@ func (p *promotion) request(epochGiven bool) {
 	}
 }
 
-// actor is who runs the command, as far as can be told.
+// actor is who runs the command, as far as can be told: user@host, by the user's
+// number if it has no name.
 func (e *Env) actor() string {
+	name := e.Getenv("USER")
+	if name == "" {
+		if u, err := user.Current(); err == nil {
+			name = u.Username
+		} else {
+			name = "uid " + strconv.Itoa(os.Getuid())
+		}
+	}
 	host, err := os.Hostname()
 	if err != nil {
-		host = "?"
+		return name
 	}
-	user := e.Getenv("USER")
-	if user == "" {
-		user = "?"
-	}
-	return user + "@" + host
+	return name + "@" + host
 }
 
 // target finds the node to be promoted and a client for it alone.
@@ -166,7 +220,7 @@ func (p *promotion) pick() (int, error) {
 	if p.flags.node == "" {
 		return 0, usagef("several nodes answer: name one with --node: %s", strings.Join(names, ", "))
 	}
-	return 0, WithHint(WithCode(admin.ExitNotDone, fmt.Errorf("no node of the name %s answered; these did: %s", p.flags.node, strings.Join(names, ", "))), "%s status", p.App.Name)
+	return 0, WithHint(WithCode(admin.ExitNotDone, fmt.Errorf("no node of the name %s answered; these did: %s", p.flags.node, strings.Join(names, ", "))), "%s", p.line("status"))
 }
 
 // head says what is about to happen.
@@ -196,7 +250,7 @@ func (p *promotion) dryRun(ctx context.Context) error {
 	case err != nil:
 		return p.failed(err)
 	case p.Global.JSON:
-		err = json.NewEncoder(p.Stdout).Encode(r)
+		p.document = r
 	default:
 		p.head(p.Stdout)
 		printChecks(p.Stdout, r.Checks)
@@ -204,10 +258,10 @@ func (p *promotion) dryRun(ctx context.Context) error {
 			fmt.Fprintln(p.Stdout, "nothing changed. a promotion would go on")
 		}
 	}
-	if err == nil && r.Would != admin.WouldPromote {
-		err = p.refused(r.Detail, r.RefusedBy, r.Checks)
+	if r.Would != admin.WouldPromote {
+		return p.refused(r.Detail, r.RefusedBy, r.Checks)
 	}
-	return err
+	return nil
 }
 
 // confirm shows the checks and asks for the group's name.
@@ -224,13 +278,17 @@ func (p *promotion) confirm(ctx context.Context) error {
 		p.req.Expect.Epoch = &p.status.Epoch // what is shown is what is answered to
 	}
 	if ids := admin.Refused(c.Checks, p.req.Accept); len(ids) > 0 {
-		return p.refused("", ids, c.Checks)
+		err := p.refused("", ids, c.Checks)
+		prob := problemOf(ctx, err)
+		prob.RefusedBy, prob.Checks = ids, c.Checks
+		p.document = prob
+		return err
 	}
 	fmt.Fprint(p.Stderr, "Type the group name to go on: ")
 	line, err := readLine(p.Stdin)
 	switch {
 	case errors.Is(err, io.EOF):
-		return WithHint(usagef("the standard input ended: nothing changed"), "%s promote --yes", p.App.Name)
+		return WithHint(usagef("the standard input ended: nothing changed"), "%s --yes", again(p.cmd))
 	case err != nil:
 		return fmt.Errorf("read the group name: %w", err)
 	case strings.TrimSpace(line) != p.status.Group:
@@ -251,9 +309,10 @@ func (p *promotion) refused(detail string, ids []admin.CheckID, checks []admin.C
 		}
 	}
 	if len(checks) == 0 {
-		return WithHint(err, "%s promote --node %s --dry-run says why", p.App.Name, p.node.Node)
+		return WithHint(err, "%s --dry-run says why", again(p.cmd, "yes"))
 	}
-	return WithHint(err, "%s promote --node %s --accept %s", p.App.Name, p.node.Node, strings.ReplaceAll(joined(ids, ""), ", ", ","))
+	accept := slices.Concat(p.req.Accept, ids)
+	return WithHint(err, "%s --accept %s", again(p.cmd, "dry-run", "json", "accept"), strings.ReplaceAll(joined(accept, ""), ", ", ","))
 }
 
 // run asks for the promotion and reports what became of it.
@@ -264,15 +323,16 @@ func (p *promotion) run(ctx context.Context) error {
 	if err != nil {
 		return p.failed(err)
 	}
-	return p.printReport(r)
+	p.printReport(r)
+	return nil
 }
 
 // printReport tells the phases of a promotion that was done.
-func (e *Env) printReport(r admin.Report) error {
-	if e.Global.JSON {
-		return json.NewEncoder(e.Stdout).Encode(r)
+func (p *promotion) printReport(r admin.Report) {
+	if p.document = r; p.Global.JSON {
+		return
 	}
-	w, ms := e.Stdout, r.PhasesMS
+	w, ms := p.Stdout, r.PhasesMS
 	phase := func(name, what string, took float64) {
 		fmt.Fprintf(w, "  %-8s %-52s %s\n", name, what, shortMillis(took))
 	}
@@ -285,7 +345,6 @@ func (e *Env) printReport(r admin.Report) error {
 	if r.FromEpoch > 0 {
 		fmt.Fprintf(w, "the primary of epoch %d is fenced: its last record is %s; what it had not journaled was never acknowledged\n", r.FromEpoch, grouped(r.EpochSeq-1))
 	}
-	return nil
 }
 
 // shortHash shortens a hash in hexadecimal for people.
@@ -296,22 +355,17 @@ func shortHash(hex string) string {
 	return hex[:6] + "…" + hex[len(hex)-4:]
 }
 
-// failed prints the problem as JSON if that was asked for, and adds what can be
-// done next.
+// failed adds to an error what can be done next.
 func (p *promotion) failed(err error) error {
 	var prob *admin.Problem
 	var lost *admin.LostAnswerError
 	switch {
 	case errors.As(err, &lost):
-		return WithHint(err, "%s promote --find %s --admin %s", p.App.Name, lost.Operation, lost.URL)
+		return WithHint(err, "%s", p.lineTo(lost.URL, "promote --find "+lost.Operation))
 	case !errors.As(err, &prob):
 		return err
 	}
-	if p.Global.JSON {
-		if jerr := json.NewEncoder(p.Stdout).Encode(prob); jerr != nil {
-			return jerr
-		}
-	}
+	p.document = prob
 	switch prob.Type {
 	case admin.ChecksFailed:
 		if !p.Global.JSON {
@@ -320,36 +374,42 @@ func (p *promotion) failed(err error) error {
 		return p.refused(prob.Detail, prob.RefusedBy, prob.Checks)
 	case admin.FencedNotServing:
 		if len(prob.Next) > 0 {
-			return WithHint(err, "%s promote --node %s", p.App.Name, prob.Next[0])
+			return WithHint(err, "%s", p.line("promote --node "+shellWord(prob.Next[0])))
 		}
 	case admin.OutcomeUnknown:
-		return WithHint(err, "%s promote --find %s --admin %s", p.App.Name, prob.Operation, p.node.Admin)
+		if p.node.Admin != "" {
+			return WithHint(err, "%s", p.lineTo(p.node.Admin, "promote --find "+shellWord(prob.Operation)))
+		}
 	case admin.LostRace, admin.AlreadyPrimary, admin.EpochMoved:
-		return WithHint(err, "%s who", p.App.Name)
+		return WithHint(err, "%s", p.line("who"))
 	}
 	return err
 }
 
-// findPromotion says what became of an earlier promotion.
-func (e *Env) findPromotion(ctx context.Context, f promoteFlags) error {
-	c, err := e.adminClient()
+// find says what became of an earlier promotion.
+func (p *promotion) find(ctx context.Context) error {
+	c, err := p.adminClient()
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	ctx, cancel := context.WithTimeout(ctx, f.wait+e.Global.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, p.flags.wait+p.Global.Timeout)
 	defer cancel()
-	op, err := c.Operation(ctx, f.find, f.wait)
+	id := p.flags.find
+	op, err := c.Operation(ctx, id, p.flags.wait)
 	switch {
 	case errors.Is(err, admin.NotFound):
-		return WithHint(WithCode(admin.ExitUnknown, fmt.Errorf("no node that answered knows operation %s: a node that restarted has forgotten it", f.find)), "%s who", e.App.Name)
+		err := WithCode(admin.ExitUnknown, fmt.Errorf("no node that answered knows operation %s: a node that restarted has forgotten it", id))
+		prob := problemOf(ctx, err)
+		prob.Operation, p.document = id, prob
+		return WithHint(err, "%s", p.line("who"))
 	case err != nil:
 		return err
 	case op.Report != nil:
-		return e.printReport(*op.Report)
+		p.printReport(*op.Report)
+		return nil
 	case op.Problem != nil:
-		p := &promotion{Env: e, flags: f}
 		return p.failed(op.Problem)
 	}
-	return WithCode(exitNotInTime, fmt.Errorf("operation %s is still %s", f.find, op.State))
+	return WithCode(exitNotInTime, fmt.Errorf("operation %s is still %s", id, op.State))
 }

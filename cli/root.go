@@ -87,6 +87,7 @@ func (e *Env) root() *cobra.Command {
 
 func (e *Env) globalFlags(root *cobra.Command) {
 	g, f := &e.Global, root.PersistentFlags()
+	e.flags = f
 	env := func(name, value string) string {
 		if v := e.Getenv("UNDERSTUDY_" + name); v != "" {
 			return v

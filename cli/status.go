@@ -102,7 +102,7 @@ func (e *Env) printStatus(s admin.Status) error {
 		return json.NewEncoder(e.Stdout).Encode(s)
 	}
 	var b strings.Builder
-	v := statusView{w: &b, s: s, now: e.Now(), app: e.App.Name}
+	v := statusView{Env: e, w: &b, s: s, now: e.Now()}
 	v.head()
 	v.rows()
 	v.verdicts()
@@ -112,10 +112,10 @@ func (e *Env) printStatus(s admin.Status) error {
 
 // A statusView writes a status for people.
 type statusView struct {
+	*Env
 	w   io.Writer
 	s   admin.Status
 	now time.Time
-	app string
 }
 
 func (v *statusView) head() {
@@ -238,7 +238,7 @@ func (v *statusView) verdicts() {
 		case *n.Promotable:
 			fmt.Fprintf(v.w, "  ok    %s can be promoted\n", n.Node)
 		default:
-			fmt.Fprintf(v.w, "  warn  %s cannot be promoted: %s (see `%s promote --node %s --dry-run`)\n", n.Node, joined(n.RefusedBy, string(n.State)), v.app, n.Node)
+			fmt.Fprintf(v.w, "  warn  %s cannot be promoted: %s (see `%s`)\n", n.Node, joined(n.RefusedBy, string(n.State)), v.line("promote --dry-run --node "+shellWord(n.Node)))
 		}
 	}
 }

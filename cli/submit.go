@@ -151,7 +151,7 @@ func (e *Env) dial(ctx context.Context, f submitFlags) (*client.Client, error) {
 	case errors.Is(err, client.ErrMachine):
 		return nil, WithHint(WithCode(admin.ExitUsage, err), "this is the binary of machine %s: use the one of the machine that the nodes run", e.App.Machine.Name)
 	case errors.Is(err, context.DeadlineExceeded):
-		return nil, WithHint(WithCode(admin.ExitNotDone, err), "%s status", e.App.Name)
+		return nil, WithHint(WithCode(admin.ExitNotDone, err), "%s", e.line("status"))
 	}
 	return nil, err
 }
@@ -432,7 +432,7 @@ func (w *answerWriter) verdict(ctx context.Context) error {
 	}
 	switch {
 	case n(client.Unknown) > 0:
-		return WithHint(WithCode(admin.ExitUnknown, errors.New("the outcome of "+counted(n(client.Unknown), "command")+" is unknown: it may be done, or may yet be")), "%s status", w.App.Name)
+		return WithHint(WithCode(admin.ExitUnknown, errors.New("the outcome of "+counted(n(client.Unknown), "command")+" is unknown: it may be done, or may yet be")), "%s", w.line("status"))
 	case ctx.Err() != nil:
 		return WithCode(exitInterrupted, errors.New("interrupted"))
 	case n(client.Done) < w.written:

@@ -30,7 +30,7 @@ func (e *Env) who(ctx context.Context) error {
 	})
 	switch {
 	case errors.Is(err, admin.ErrNoPrimary):
-		return WithHint(errors.New("no node that answered is a primary that serves"), "%s status", e.App.Name)
+		return WithHint(errors.New("no node that answered is a primary that serves"), "%s", e.line("status"))
 	case err != nil:
 		return err
 	case e.Global.JSON:
