@@ -39,7 +39,7 @@ func (e *Env) submitCommand() *cobra.Command {
 		Long:  e.submitHelp(),
 		Example: "  " + e.App.Name + " submit " + e.exampleCommand() + "\n" +
 			"  " + e.App.Name + " submit --ordered < commands.txt",
-		RunE: func(cmd *cobra.Command, args []string) error { return e.submit(cmd.Context(), args, f) },
+		RunE: func(cmd *cobra.Command, args []string) error { return e.submit(cmd, args, f) },
 	}
 	fl := c.Flags()
 	fl.SortFlags = false
@@ -61,11 +61,12 @@ func (e *Env) submitHelp() string {
 		"done or rejected (it is in the journal, and was carried out once), refused, not done, unknown.\n\n" +
 		"DATA is text, @FILE, - for the standard input, or with --hex hexadecimal. VERSION is the newest that the machine\n" +
 		"knows unless given. A line is NAME [VERSION] [DATA]; write the version when the data begins with a number and a space.\n" +
-		"Empty lines and lines that start with # are passed over.\n\n"
+		"Empty lines and lines that start with # are passed over. A line that is no command stops the rest: it and all after it\n" +
+		"are not submitted, and the hint goes on from there.\n\n"
 	if e.App.Encode != nil {
 		s += "Without --raw and --hex the words after NAME are encoded by the machine, as in the example.\n\n"
 	}
-	return s + "Exit codes: 0 all done; 1 one was rejected, refused or not done; 3 of one the outcome is unknown.\n" +
+	return s + "Exit codes: 0 all done; 1 one was rejected, refused or not done; 2 a line is no command; 3 of one the outcome is unknown.\n" +
 		"Commands of this machine: " + strings.Join(names, ", ")
 }
 
@@ -89,7 +90,8 @@ type submission struct {
 	answer  chan client.Answer
 }
 
-func (e *Env) submit(ctx context.Context, args []string, f submitFlags) error {
+func (e *Env) submit(cmd *cobra.Command, args []string, f submitFlags) error {
+	ctx := cmd.Context()
 	if f.wait <= 0 {
 		return usagef("--wait %v: want more than 0", f.wait)
 	}
@@ -110,7 +112,7 @@ func (e *Env) submit(ctx context.Context, args []string, f submitFlags) error {
 	defer stop()
 	w := &answerWriter{Env: e, out: bufio.NewWriter(e.Stdout)}
 	if one == nil {
-		return e.submitLines(ctx, c, w, f)
+		return e.submitLines(cmd, c, w, f)
 	}
 	one.answer = make(chan client.Answer, 1)
 	if err := c.Go(one.name, one.version, one.data, func(a client.Answer) { one.answer <- a }); err != nil {
@@ -125,10 +127,13 @@ func (e *Env) submit(ctx context.Context, args []string, f submitFlags) error {
 // notSent is the error of a command that the client did not take.
 func notSent(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return WithCode(exitInterrupted, errors.New("interrupted"))
+		return errInterrupted
 	}
 	return err
 }
+
+// errInterrupted says that a person ended what was going on.
+var errInterrupted = WithCode(exitInterrupted, errors.New("interrupted"))
 
 // dial connects to the primary, wherever it is.
 func (e *Env) dial(ctx context.Context, f submitFlags) (*client.Client, error) {
@@ -162,13 +167,15 @@ func (e *Env) parseArgs(args []string, f submitFlags) (submission, error) {
 		return e.encode(args)
 	}
 	if len(args) > 3 {
-		return submission{}, usagef("%d arguments, want NAME [VERSION] [DATA|@FILE|-]", len(args))
+		return submission{}, usagef("%d words, want NAME [VERSION] [DATA|@FILE|-]; data of several words is one argument: %s",
+			len(args), oneArgument(args))
 	}
 	s := submission{name: args[0], version: newest(e.App.Machine, args[0])}
 	if len(args) == 3 {
 		v, err := strconv.ParseUint(args[1], 10, 32)
 		if err != nil {
-			return submission{}, usagef("version %q: want a number", args[1])
+			return submission{}, usagef("of three words the second is the VERSION, and %q is no number; data of two words is one argument: %s",
+				args[1], oneArgument(args))
 		}
 		s.version = uint32(v)
 	}
@@ -179,12 +186,23 @@ func (e *Env) parseArgs(args []string, f submitFlags) (submission, error) {
 	return s, err
 }
 
+// oneArgument quotes the words after the name as the one argument that data is.
+func oneArgument(args []string) string {
+	return args[0] + " " + shellWord(strings.Join(args[1:], " "))
+}
+
 func (e *Env) encodes(f submitFlags) bool { return e.App.Encode != nil && !f.hex && !f.raw }
 
 // encode makes a command of words that the machine understands.
 func (e *Env) encode(words []string) (submission, error) {
 	version, data, err := e.App.Encode(words[0], words[1:])
-	if err != nil {
+	var number *strconv.NumError
+	switch {
+	case errors.As(err, &number) && errors.Is(err, strconv.ErrRange):
+		return submission{}, usagef("%s: %s is out of range", words[0], number.Num)
+	case errors.As(err, &number):
+		return submission{}, usagef("%s: %q is no number", words[0], number.Num)
+	case err != nil:
 		return submission{}, usagef("%s: %v", words[0], err)
 	}
 	return submission{name: words[0], version: version, data: data}, nil
@@ -247,10 +265,12 @@ func (e *Env) parseLine(line string, f submitFlags) (submission, error) {
 }
 
 // submitLines submits the lines of the standard input, as many at a time as the
-// session's window takes, and prints the answers in the order of the lines.
-func (e *Env) submitLines(ctx context.Context, c *client.Client, w *answerWriter, f submitFlags) error {
+// session's window takes, and prints the answers in the order of the lines. If it
+// stops before the end it says at which line, and how to go on from there.
+func (e *Env) submitLines(cmd *cobra.Command, c *client.Client, w *answerWriter, f submitFlags) error {
+	ctx := cmd.Context()
 	flying := make(chan submission, machine.DefaultWindow)
-	read := make(chan error, 1)
+	read := make(chan *stoppedError, 1)
 	go func() {
 		read <- e.submitEach(ctx, c, flying, f)
 		close(flying)
@@ -271,16 +291,42 @@ func (e *Env) submitLines(ctx context.Context, c *client.Client, w *answerWriter
 		}
 		failed = w.write(s, a)
 	}
-	lineErr := <-read
+	stopped := <-read
 	if failed != nil {
 		return fmt.Errorf("print the answers: %w", failed)
 	}
-	err := w.verdict(ctx)
-	if lineErr != nil && ctx.Err() == nil {
-		return lineErr
+	if stopped == nil {
+		return w.verdict(ctx)
 	}
-	return err
+	if err := w.writeStopped(stopped); err != nil {
+		return fmt.Errorf("print the answers: %w", err)
+	}
+	if err := w.verdict(ctx); w.counts[client.Unknown] > 0 {
+		return WithHint(WithCode(admin.ExitUnknown, fmt.Errorf("%w; %w", err, stopped)), "%s", e.line("status"))
+	}
+	return WithHint(stopped, "go on from line %d when it is mended: tail -n +%d FILE | %s", stopped.line, stopped.line, again(cmd))
 }
+
+// A stoppedError says at which line of the input a submission ended: what stands
+// before it was submitted, it and all after it was not.
+type stoppedError struct {
+	line int // from 1
+	name string
+	err  error
+}
+
+func (e *stoppedError) Error() string {
+	before := "nothing was"
+	switch {
+	case e.line == 2:
+		before = "line 1 was"
+	case e.line > 2:
+		before = fmt.Sprintf("lines 1 to %d were", e.line-1)
+	}
+	return fmt.Sprintf("line %d: %v: stopped: it and all lines after it were not submitted, %s", e.line, e.err, before)
+}
+
+func (e *stoppedError) Unwrap() error { return e.err }
 
 // maxLine bounds a line in bytes: the largest command, in hexadecimal.
 const maxLine = 2*client.DefaultMaxCommand + journal.MaxName + 16
@@ -308,7 +354,8 @@ func (e *Env) scan(ctx context.Context) <-chan textLine {
 		}
 		lines := bufio.NewScanner(e.Stdin)
 		lines.Buffer(nil, maxLine)
-		for n := 1; lines.Scan(); n++ {
+		n := 1
+		for ; lines.Scan(); n++ {
 			if t := strings.TrimSpace(lines.Text()); t == "" || t[0] == '#' {
 				continue
 			}
@@ -317,29 +364,33 @@ func (e *Env) scan(ctx context.Context) <-chan textLine {
 			}
 		}
 		if err := lines.Err(); err != nil {
-			send(textLine{err: fmt.Errorf("read the standard input: %w", err)})
+			send(textLine{number: n, err: fmt.Errorf("read the standard input: %w", err)})
 		}
 	}()
 	return out
 }
 
 // submitEach submits each line and hands it on to the one who waits for answers.
-func (e *Env) submitEach(ctx context.Context, c *client.Client, flying chan<- submission, f submitFlags) error {
+// It returns nil at the end of the input.
+func (e *Env) submitEach(ctx context.Context, c *client.Client, flying chan<- submission, f submitFlags) *stoppedError {
 	lines := e.scan(ctx)
-	for {
+	for last := 0; ; {
 		var l textLine
 		var ok bool
 		select {
 		case l, ok = <-lines:
 		case <-ctx.Done():
-			return ctx.Err()
+			return &stoppedError{line: last + 1, err: errInterrupted}
 		}
-		if !ok || l.err != nil {
-			return l.err
+		switch {
+		case !ok:
+			return nil
+		case l.err != nil:
+			return &stoppedError{line: l.number, err: l.err}
 		}
 		s, err := e.parseLine(l.text, f)
 		if err != nil {
-			return fmt.Errorf("line %d: %w", l.number, err)
+			return &stoppedError{l.number, nameOfLine(l.text), err}
 		}
 		s.line, s.answer = l.number, make(chan client.Answer, 1)
 		err = c.Go(s.name, s.version, s.data, func(a client.Answer) {
@@ -347,10 +398,16 @@ func (e *Env) submitEach(ctx context.Context, c *client.Client, flying chan<- su
 			s.answer <- a
 		})
 		if err != nil {
-			return fmt.Errorf("line %d: %w", l.number, err)
+			return &stoppedError{l.number, s.name, notSent(ctx, err)}
 		}
+		last = l.number
 		flying <- s
 	}
+}
+
+func nameOfLine(text string) string {
+	name, _, _ := strings.Cut(strings.TrimSpace(text), " ")
+	return name
 }
 
 // An answerWriter prints answers and remembers the worst.
@@ -409,6 +466,15 @@ func (w *answerWriter) writeJSON(s submission, a client.Answer) error {
 	return json.NewEncoder(w.out).Encode(out)
 }
 
+// writeStopped prints with --json a line for the one at which the input stopped:
+// it was certainly not done.
+func (w *answerWriter) writeStopped(at *stoppedError) error {
+	if !w.Global.JSON {
+		return nil
+	}
+	return json.NewEncoder(w.out).Encode(submitAnswer{Line: at.line, Name: at.name, Verdict: verdictWords[client.NotDone], Error: at.Error()})
+}
+
 // text is a reply in words; nil if it has none.
 func (w *answerWriter) text(name string, a client.Answer) *string {
 	switch {
@@ -434,7 +500,7 @@ func (w *answerWriter) verdict(ctx context.Context) error {
 	case n(client.Unknown) > 0:
 		return WithHint(WithCode(admin.ExitUnknown, errors.New("the outcome of "+counted(n(client.Unknown), "command")+" is unknown: it may be done, or may yet be")), "%s", w.line("status"))
 	case ctx.Err() != nil:
-		return WithCode(exitInterrupted, errors.New("interrupted"))
+		return errInterrupted
 	case n(client.Done) < w.written:
 		return quietly(admin.ExitNotDone)
 	}
