@@ -16,8 +16,11 @@
 //
 // Lines end with "\n". Fields that a child does not know are to be ignored, and
 // unknown fields of an answer are ignored too. Anything else on standard output is
-// an error; words for people go to standard error. After the last entry the
-// child's standard input is closed; it then ends with status 0.
+// an error, and so is an acknowledgement that comes before its entry was sent, or
+// twice: the replay stops with its number. (One that arrives after its entry was
+// sent and before the child has read it looks like any other.) Words for people go
+// to standard error. After the last entry the child's standard input is closed; it
+// then ends with status 0.
 //
 // # The HTTP protocol, version 1
 //

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os/exec"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"understudy.dev/harness"
@@ -39,12 +40,18 @@ type Exec struct {
 	cmd     *exec.Cmd
 	grace   time.Duration
 	in      io.WriteCloser
-	answers chan answer // closed when the child's output ends
+	sent    atomic.Pointer[sent]
+	answers chan answer // one to each entry, then at most one fault; closed when the child's output ends
+	fault   error       // what the child said out of turn, once Apply has told; Apply's own
 	gone    chan struct{}
 	waited  error // of gone
 	once    sync.Once
 	err     error // of Close
 }
+
+// sent is an entry that is on its way to the child, or was. Each has a pointer of
+// its own.
+type sent struct{ number uint64 }
 
 // answer is one line of the child, or why there is none.
 type answer struct {
@@ -78,44 +85,96 @@ func NewExec(argv []string, cfg ExecConfig) (*Exec, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("sinks: run %s: %w", argv[0], err)
 	}
-	s := &Exec{cmd: cmd, grace: cfg.Grace, in: in, answers: make(chan answer, 1), gone: make(chan struct{})}
-	go s.listen(out)
+	s := &Exec{cmd: cmd, grace: cfg.Grace, in: in, answers: make(chan answer, 2), gone: make(chan struct{})}
+	none := new(sent)
+	s.sent.Store(none)
+	go s.listen(out, none)
 	return s, nil
 }
 
-// listen reads the child's answers until its output ends, then reaps it.
-func (s *Exec) listen(out io.Reader) {
-	lines := bufio.NewScanner(out)
+// listen reads the child's answers until its output ends, then reaps it. After a
+// line that is no answer it only drains. answered is what needs no answer yet.
+func (s *Exec) listen(out io.Reader, answered *sent) {
+	from := &arrivals{Reader: out, sent: &s.sent}
+	lines := bufio.NewScanner(from)
 	lines.Buffer(nil, maxAnswer)
 	for lines.Scan() {
-		var a answer
-		if err := json.Unmarshal(lines.Bytes(), &a); err != nil || a.Ack == nil {
-			a = answer{err: fmt.Errorf("%w: %.100q", ErrProtocol, lines.Bytes())}
+		a := parseAnswer(lines.Bytes())
+		if a.err == nil {
+			a.err = inTurn(*a.Ack, from.last, answered)
 		}
 		s.answers <- a
+		if a.err != nil {
+			break
+		}
+		answered = from.last
 	}
 	if err := lines.Err(); err != nil {
 		s.answers <- answer{err: fmt.Errorf("%w: %w", ErrProtocol, err)}
 		s.kill()
+	} else {
+		_, _ = io.Copy(io.Discard, out) // so that the child can go on to its end
 	}
 	close(s.answers)
 	s.waited = s.cmd.Wait()
 	close(s.gone)
 }
 
-// Apply implements harness.Sink. When ctx ends the child is killed.
+// arrivals remembers what had been sent when bytes last came. A line ends in the
+// last bytes that came, since a scanner reads on only when it has no whole line.
+type arrivals struct {
+	io.Reader
+	sent *atomic.Pointer[sent]
+	last *sent
+}
+
+func (a *arrivals) Read(p []byte) (int, error) {
+	n, err := a.Reader.Read(p)
+	a.last = a.sent.Load()
+	return n, err
+}
+
+func parseAnswer(line []byte) answer {
+	var a answer
+	if err := json.Unmarshal(line, &a); err != nil || a.Ack == nil {
+		a = answer{err: fmt.Errorf("%w: %.100q", ErrProtocol, line)}
+	}
+	return a
+}
+
+// inTurn refuses what does not acknowledge the entry that was sent last, once.
+func inTurn(ack uint64, last, answered *sent) error {
+	switch {
+	case ack > last.number:
+		return fmt.Errorf("%w: acknowledges record %d before it was sent", ErrProtocol, ack)
+	case ack < last.number:
+		return fmt.Errorf("%w: acknowledges record %d, it was sent %d", ErrProtocol, ack, last.number)
+	case last == answered:
+		return fmt.Errorf("%w: acknowledges record %d again", ErrProtocol, ack)
+	}
+	return nil
+}
+
+// Apply implements harness.Sink. When ctx ends the child is killed. What the child
+// said out of turn, such as an acknowledgement ahead of its entry, is the error
+// of the entry that is waiting or of the next, which is then not sent.
 func (s *Exec) Apply(ctx context.Context, e *harness.Entry) error {
 	stop := context.AfterFunc(ctx, s.kill)
 	defer stop()
+	if err := s.unasked(); err != nil {
+		return err
+	}
+	s.sent.Store(&sent{e.Number})
 	_, writeErr := s.in.Write(encode(e))
 	if writeErr == nil {
 		select {
 		case a, ok := <-s.answers:
 			if ok {
-				return a.check(e.Number)
+				return s.take(a)
 			}
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			s.fault = context.Cause(ctx) // it is killed: no answer counts any more
+			return s.fault
 		}
 	}
 	if ctx.Err() != nil {
@@ -124,12 +183,27 @@ func (s *Exec) Apply(ctx context.Context, e *harness.Entry) error {
 	return s.death(writeErr)
 }
 
-func (a answer) check(number uint64) error {
+// unasked returns what the child said while nothing was sent.
+func (s *Exec) unasked() error {
+	if s.fault != nil {
+		return s.fault
+	}
+	select {
+	case a, ok := <-s.answers:
+		if ok {
+			return s.take(a)
+		}
+	default:
+	}
+	return nil
+}
+
+// take returns what an answer means. One out of turn is final.
+func (s *Exec) take(a answer) error {
 	switch {
 	case a.err != nil:
+		s.fault = a.err
 		return a.err
-	case *a.Ack != number:
-		return fmt.Errorf("%w: acknowledges record %d, it was sent %d", ErrProtocol, *a.Ack, number)
 	case a.Error != "":
 		return fmt.Errorf("child: %s", a.Error)
 	}
@@ -137,37 +211,42 @@ func (a answer) check(number uint64) error {
 }
 
 // death explains an answer that did not come. A child that closed its output and
-// goes on has Grace to end.
+// goes on has Grace to end. What it said out of turn tells more than its end.
 func (s *Exec) death(writeErr error) error {
-	go s.drain()
-	select {
-	case <-s.gone:
-	case <-time.After(s.grace):
-		s.kill()
-		<-s.gone
-	}
+	said, _ := s.end()
 	status := "exit status 0"
 	if s.waited != nil {
 		status = s.waited.Error()
 	}
-	if writeErr != nil {
+	switch {
+	case said != nil:
+		s.fault = said
+		return said
+	case writeErr != nil:
 		return fmt.Errorf("%w before it took the record: %s: %w", ErrExited, status, writeErr)
 	}
 	return fmt.Errorf("%w before it acknowledged: %s", ErrExited, status)
 }
 
-// drain passes over whatever the child still says, so that listen can end.
-func (s *Exec) drain() {
-	for range s.answers {
+// end waits for the child's end, and kills it when it is late, after Grace. It
+// returns what the child still said out of turn, and passes over the rest.
+func (s *Exec) end() (said error, late bool) {
+	timer := time.AfterFunc(s.grace, s.kill)
+	for a := range s.answers {
+		if a.err != nil {
+			said = a.err
+		}
 	}
+	<-s.gone
+	return said, !timer.Stop()
 }
 
 // kill ends the child and what it started, at once.
 func (s *Exec) kill() { killGroup(s.cmd.Process) }
 
 // Close closes the child's input and waits for its end: for Grace, then it is
-// killed. The error says how the child ended if not with status 0. Calling it
-// again returns the same.
+// killed. The error says how the child ended if not with status 0, or what it said
+// after the last entry. Calling it again returns the same.
 func (s *Exec) Close() error {
 	s.once.Do(func() { s.err = s.shut() })
 	return s.err
@@ -175,16 +254,12 @@ func (s *Exec) Close() error {
 
 func (s *Exec) shut() error {
 	s.in.Close()
-	go s.drain()
-	select {
-	case <-s.gone:
-	case <-time.After(s.grace):
-		s.kill()
-		<-s.gone
+	said, late := s.end()
+	switch {
+	case late:
 		return fmt.Errorf("sinks: child did not end within %v of the end of its input and was killed", s.grace)
-	}
-	if s.waited != nil {
+	case s.waited != nil:
 		return fmt.Errorf("sinks: child: %w", s.waited)
 	}
-	return nil
+	return said
 }

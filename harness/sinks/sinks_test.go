@@ -48,7 +48,14 @@ func child(role string) {
 			os.Exit(2)
 		}
 		fmt.Fprintf(os.Stderr, "%d %s %s %s %s\n", m.Number, m.Kind, m.Path, m.Name, m.Seed)
-		if m.Number == 3 {
+		switch {
+		case role == "refuse" && m.Number == 3:
+			fmt.Println(`{"ack":3,"error":"disk is full"}`)
+			continue
+		case role == "last ahead" && m.Number == 5:
+			fmt.Print("{\"ack\":5}\n{\"ack\":6}\n")
+			continue
+		case m.Number == 3:
 			misbehave(role)
 		}
 		fmt.Printf("{\"ack\":%d}\n", m.Number)
@@ -64,14 +71,16 @@ func child(role string) {
 
 func misbehave(role string) {
 	switch role {
-	case "refuse":
-		fmt.Println(`{"ack":3,"error":"disk is full"}`)
 	case "babble":
 		fmt.Println("three!")
 	case "other number":
 		fmt.Println(`{"ack":2}`)
 	case "no number":
 		fmt.Println(`{"error":"x"}`)
+	case "ahead":
+		fmt.Print("{\"ack\":3}\n{\"ack\":4}\n")
+	case "before its own":
+		fmt.Print("{\"ack\":4}\n{\"ack\":3}\n")
 	case "twice":
 		fmt.Println(`{"ack":3}`)
 	case "flood":
@@ -155,10 +164,13 @@ func TestExec(t *testing.T) {
 		{role: "babble", number: 3, want: sinks.ErrProtocol, text: "three!"},
 		{role: "other number", number: 3, want: sinks.ErrProtocol, text: "acknowledges record 2"},
 		{role: "no number", number: 3, want: sinks.ErrProtocol},
-		{role: "twice", number: 4, want: sinks.ErrProtocol},
+		{role: "twice", number: 4, want: sinks.ErrProtocol, text: "acknowledges record 3"},
+		{role: "ahead", number: 4, want: sinks.ErrProtocol, text: "acknowledges record 4 before it was sent"},
+		{role: "before its own", number: 3, want: sinks.ErrProtocol, text: "acknowledges record 4 before it was sent"},
+		{role: "last ahead", closing: "acknowledges record 6 before it was sent"},
 		{role: "long line", number: 3, want: sinks.ErrProtocol, closing: "killed"},
 		{role: "die", number: 3, want: sinks.ErrExited, text: "exit status 3", closing: "exit status 3"},
-		{role: "flood", number: 4, want: sinks.ErrExited},
+		{role: "flood", number: 4, want: sinks.ErrProtocol, text: "acknowledges record 3"},
 		{role: "silent", number: 3, want: harness.ErrSinkTimeout, closing: "killed"},
 		{role: "deaf", number: 3, want: sinks.ErrExited, closing: "killed"},
 		{role: "bad status", closing: "exit status 7"},
@@ -216,6 +228,31 @@ func TestExecShell(t *testing.T) {
 	}
 	if err := errors.Join(replay(t, s, 0), s.Close()); err != nil {
 		t.Error(err)
+	}
+}
+
+// A child that acknowledges everything at once, or without reading, is found out:
+// at the latest by what follows the first acknowledgement.
+func TestExecAcknowledgesAhead(t *testing.T) {
+	if _, err := exec.LookPath("sh"); err != nil {
+		t.Skip(err)
+	}
+	for _, script := range []string{
+		`printf '{"ack":1}\n{"ack":2}\n{"ack":3}\n{"ack":4}\n{"ack":5}\n'; cat >/dev/null`,
+		`printf '{"ack":1}\n{"ack":2}\n{"ack":3}\n{"ack":4}\n{"ack":5}\n'`,
+	} {
+		s, err := sinks.NewExec([]string{"sh", "-c", script}, sinks.ExecConfig{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = replay(t, s, 0)
+		var at *harness.SinkError
+		if !errors.As(err, &at) || at.Number > 2 || !errors.Is(err, sinks.ErrProtocol) || !strings.Contains(err.Error(), "before it was sent") {
+			t.Errorf("replay into %s = %v, want an acknowledgement before its record was sent, at record 1 or 2", script, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Errorf("Close = %v", err)
+		}
 	}
 }
 
