@@ -18,8 +18,9 @@ type WriterConfig struct {
 	// doubles each time. Defaults 2 ms and 250 ms.
 	MinBackoff, MaxBackoff time.Duration
 
-	// LostAfter is how long the journal may end below the cursor before the Writer
-	// believes it (ErrLost). A deposed server can say so for a moment. Default 10 s.
+	// LostAfter is how long the journal may end below the cursor, or refuse appends
+	// and not show the entry at the cursor, before the Writer believes it (ErrLost).
+	// A deposed server can say so for a moment. Default 10 s.
 	LostAfter time.Duration
 
 	// OnRetry, if not nil, is told of each append that did not simply succeed and
@@ -45,6 +46,7 @@ type Writer struct {
 	stamp Time // of the newest record added to a builder
 	over  error
 	below time.Time // since when looks have seen the journal end below the cursor
+	other time.Time // since when refusals came without the entry at the cursor to be seen
 }
 
 // NewWriter returns a Writer of the tenure that is open at the cursor: the caller
@@ -108,7 +110,7 @@ func (w *Writer) Append(ctx context.Context, b *Builder, d Digest) error {
 func (w *Writer) append(ctx context.Context, b *Builder, d Digest) error {
 	c := &w.track.Cursor
 	unknown := false // an attempt after the present cursor may be stored or may yet be
-	w.below = time.Time{}
+	w.below, w.other = time.Time{}, time.Time{}
 	for attempt := 1; ; attempt++ {
 		raw := b.Seal(c.Seq+1, c.Epoch, d, c.Chain)
 		link := w.linkAhead(raw)
@@ -119,7 +121,7 @@ func (w *Writer) append(ctx context.Context, b *Builder, d Digest) error {
 		}
 		conflict := errors.Is(err, ErrConflict) || errors.Is(err, ErrFenced)
 		switch {
-		case errors.Is(err, ErrBroken):
+		case errors.Is(err, ErrBroken), errors.Is(err, ErrLost):
 			return err
 		case OutcomeOf(err) == Unknown:
 			unknown = true
@@ -142,6 +144,11 @@ func (w *Writer) append(ctx context.Context, b *Builder, d Digest) error {
 		}
 		if errors.Is(err, ErrFenced) && !unknown {
 			return err // the backend knows of a fence that we have read ourselves
+		}
+		if conflict {
+			if err := w.meet(ctx); err != nil {
+				return err
+			}
 		}
 		if err := w.pause(ctx, attempt); err != nil {
 			if !unknown {
@@ -237,11 +244,44 @@ func (w *Writer) lower(pos Position) error {
 	return fmt.Errorf("%w: it ends at position %d, the cursor is at %d", ErrLost, pos, w.track.Cursor.Pos)
 }
 
-// unreadable decides about an error of Follow: damage is final, anything else
-// leaves the next attempt to find out.
+// meet reads the entry at the cursor again, after a refusal with nothing after the
+// cursor to explain it. If the journal does not hold that entry for LostAfter, it
+// is not the one that was written.
+func (w *Writer) meet(ctx context.Context) error {
+	c := &w.track.Cursor
+	if c.Prev == c.Pos { // nobody read it
+		return nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, w.cfg.LookFor, errLookedFor)
+	defer cancel()
+	for e, err := range w.j.Follow(ctx, c.Prev) {
+		switch {
+		case err != nil:
+			return w.unreadable(err) // trimmed, or not to be read now: it proves nothing
+		case len(e.Data) == 0 && e.Pos < c.Pos:
+			return nil // look takes note of that
+		case len(e.Data) > 0 && e.Pos <= c.Prev: // delivered again
+			continue
+		case e.Pos == c.Pos && len(e.Data) > 0 && w.track.link(c.Before, e.Data) == c.Chain:
+			w.other = time.Time{}
+			return nil
+		}
+		if w.other.IsZero() {
+			w.other = time.Now()
+		}
+		if time.Since(w.other) < w.cfg.LostAfter {
+			return nil
+		}
+		return fmt.Errorf("%w: appends are refused, and position %d does not hold what was written or read there", ErrLost, c.Pos)
+	}
+	return nil
+}
+
+// unreadable decides about an error of Follow: damage and loss are final, anything
+// else leaves the next attempt to find out.
 func (w *Writer) unreadable(err error) error {
 	var corrupt *CorruptError
-	if errors.As(err, &corrupt) {
+	if errors.As(err, &corrupt) || errors.Is(err, ErrLost) {
 		return err
 	}
 	return nil

@@ -266,6 +266,69 @@ func TestWriterOfALostJournal(t *testing.T) {
 	})
 }
 
+// refusing refuses every append and shows what follows show.
+type refusing struct{ scripted }
+
+func (r *refusing) Append(context.Context, journal.Epoch, journal.Position, []byte) (journal.Position, error) {
+	return 0, journal.ErrConflict
+}
+
+// RULES 21: a journal that refuses appends, ends where the Writer believes, and
+// does not hold what the Writer read there, is lost; one that holds it is not.
+func TestWriterWhoseEntryIsGone(t *testing.T) {
+	list, others := written(t, 5), written(t, 5)
+	others[5].Data = append([]byte{}, others[4].Data...)
+	end := list[5].Pos
+	tests := []struct {
+		name string
+		show []journal.Entry
+		err  error // of the journal
+		lost bool
+	}{
+		{name: "another lies there", show: others, lost: true},
+		{name: "nothing lies there", show: nil, lost: true},
+		{name: "it lies there", show: list, lost: false},
+		{name: "it cannot be read", err: errBroken, lost: false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				j := &refusing{scripted{follows: []func(context.Context, journal.Position, func(journal.Entry, error) bool){entries(tt.show, end, tt.err)}}}
+				w := journal.NewWriter(j, at(t, list, 6), journal.WriterConfig{})
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				began := time.Now()
+				err := w.Append(ctx, w.NewBuilder(), journal.Digest{})
+				if got := errors.Is(err, journal.ErrLost); got != tt.lost {
+					t.Errorf("after %v: %v, lost %v, want %v", time.Since(began), err, got, tt.lost)
+				}
+				if took := time.Since(began); tt.lost && took < 10*time.Second {
+					t.Errorf("believed after %v", took)
+				}
+				if !tt.lost && journal.OutcomeOf(err) != journal.NotDone {
+					t.Errorf("err = %v, which does not say that nothing was stored", err)
+				}
+			})
+		})
+	}
+}
+
+// A backend that has found out by itself is believed at once.
+func TestWriterOfAJournalThatSaysItIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		list := written(t, 5)
+		j := &refusing{scripted{follows: []func(context.Context, journal.Position, func(journal.Entry, error) bool){entries(nil, 0, journal.ErrLost)}}}
+		w := journal.NewWriter(j, at(t, list, 6), journal.WriterConfig{})
+		began := time.Now()
+		if err := w.Append(t.Context(), w.NewBuilder(), journal.Digest{}); !errors.Is(err, journal.ErrLost) {
+			t.Errorf("err = %v, want %v", err, journal.ErrLost)
+		}
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
 // RULES 2: faults at random. What Append called done is in the journal exactly
 // once and in order; what it called not done is never there; after an unknown one
 // reading tells.

@@ -29,6 +29,9 @@ func (j *Journal) append(ctx context.Context, epoch journal.Epoch, prev journal.
 	if len(batch) > j.maxBatch {
 		return 0, fmt.Errorf("batch of %d bytes, at most %d: %w", len(batch), j.maxBatch, journal.ErrTooLarge)
 	}
+	if err := j.intact(ctx); err != nil {
+		return 0, err
+	}
 	owner, err := j.known.stamp(batch, epoch)
 	if err != nil {
 		return 0, err
@@ -50,6 +53,7 @@ func (j *Journal) append(ctx context.Context, epoch journal.Epoch, prev journal.
 	if err != nil {
 		return 0, err
 	}
+	j.seen.saw(pos, batch)
 	if open.pos > 0 { // stored directly after prev, so open is still the last fence
 		j.known.learn(open, pos)
 	}

@@ -282,3 +282,43 @@ func TestFenceRaceOnThreeReplicas(t *testing.T) {
 		t.Errorf("the writer of epoch 1 ended with %v, want %v", err, journal.ErrFenced)
 	}
 }
+
+// On three replicas the server takes an append after a purge: the handle looks
+// first, if nobody has for a while, and the standby and the sample find it as on
+// one replica.
+func TestPurgeIsFoundOnThreeReplicas(t *testing.T) {
+	c := startCluster(t)
+	primary, standby := openOn(t, c.Servers[0], natsjournal.Config{}), openOn(t, c.Servers[1], natsjournal.Config{})
+	g := newGroup(t, primary, standby)
+	s, err := jetStream(t, c.Servers[2]).Stream(t.Context(), "TEST")
+	must(t, err)
+	must(t, s.Purge(t.Context()))
+	wantLost(t, "reader that follows", fails(until(t), g.reader)) // takes two looks at most
+	_, err = primary.End(t.Context())
+	wantLost(t, "sample of the end", err)
+	wantLost(t, "append", g.write(until(t)))
+	info, err := s.Info(t.Context())
+	must(t, err)
+	if info.State.Msgs != 0 {
+		t.Errorf("%d messages were stored after the purge was found", info.State.Msgs)
+	}
+}
+
+// A writer alone on three replicas, whom nobody samples, stores nothing after it
+// was idle for long enough to look.
+func TestIdleWriterFindsAPurgeOnThreeReplicas(t *testing.T) {
+	c := startCluster(t)
+	primary := openOn(t, c.Servers[0], natsjournal.Config{})
+	g := newGroup(t, primary, openOn(t, c.Servers[1], natsjournal.Config{}))
+	s, err := jetStream(t, c.Servers[2]).Stream(t.Context(), "TEST")
+	must(t, err)
+	must(t, s.Purge(t.Context()))
+	stored := 0
+	for ctx := until(t); ctx.Err() == nil; stored++ { // those before the handle looks again are taken
+		if err = g.write(ctx); err != nil {
+			break
+		}
+	}
+	wantLost(t, "append", err)
+	t.Logf("%d appends were taken between the purge and the look", stored)
+}

@@ -29,6 +29,15 @@
 // server syncs, so it is believed only of an embedded server or when
 // Config.SyncAlways says so.
 //
+// # What it finds out
+//
+// A purge does not move the end of a stream, so a server may take appends after it
+// as before. A handle therefore remembers the newest fence and batch that it wrote
+// or yielded, which trimming keeps, and holds each look at the stream against them:
+// a follower's every 250 ms, a sample of the end, and before a write if nobody has
+// looked for a second. What one answer of a server proves to be lost ends Follow,
+// End, Append and Fence with an error matching journal.ErrLost, for good.
+//
 // # What it does not do
 //
 // It does not retry, log or resolve unknown outcomes: journal.Writer and

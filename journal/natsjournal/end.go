@@ -16,6 +16,7 @@ type tailCache struct {
 	end     journal.End
 	newest  newest // what end was computed from
 	created time.Time
+	counted streamState // what end was computed from
 	begin   streamState // what First was computed from
 	decoder journal.Decoder
 }
@@ -48,11 +49,16 @@ func (j *Journal) end(ctx context.Context) (journal.End, error) {
 	if !t.created.Equal(state.created) {
 		t.created, t.end, t.newest, t.begin = state.created, journal.End{}, newest{}, streamState{}
 	}
-	if state.last != t.end.Pos {
+	if state.last != t.end.Pos || state.fences != t.counted.fences || state.bytes != t.counted.bytes {
 		if err := j.sampleTail(ctx, state.last); err != nil {
 			return journal.End{}, err
 		}
+		t.counted = state
 	}
+	if err := j.compare(state, t.newest.fence); err != nil {
+		return journal.End{}, err
+	}
+	j.seen.checked.Store(int64(time.Since(j.seen.since)))
 	if err := j.sampleFirst(ctx, state); err != nil {
 		return journal.End{}, err
 	}
@@ -74,6 +80,7 @@ func (j *Journal) sampleTail(ctx context.Context, end journal.Position) error {
 	if err != nil {
 		return err
 	}
+	n.fence = last.fence
 	t.newest = n
 	t.end = journal.End{Pos: end, Epoch: last.fence.Epoch, Seq: n.seq, Time: n.time, First: t.end.First}
 	return nil
@@ -84,6 +91,8 @@ type newest struct {
 	seq  journal.Seq      // last of the newest batch that looked live
 	time journal.Time     // of the newest record
 	pos  journal.Position // of the batch that holds it; 0 if there is none
+
+	fence fenceAt // the last one
 }
 
 // newestRecord goes back over dead batches to the newest that looked live, and

@@ -34,6 +34,9 @@ func (j *Journal) fence(ctx context.Context, want journal.Fence) (journal.Positi
 	if err := j.usable(ctx); err != nil {
 		return 0, err
 	}
+	if err := j.intact(ctx); err != nil {
+		return 0, err
+	}
 	ctx, done := j.within(ctx)
 	defer done()
 	for tries := 1; ; tries++ {
@@ -43,6 +46,7 @@ func (j *Journal) fence(ctx context.Context, want journal.Fence) (journal.Positi
 		}
 		switch {
 		case newest.Fence == want:
+			raise(&j.seen.fence, uint64(newest.pos))
 			return newest.pos, nil
 		case newest.Epoch >= want.Epoch:
 			return 0, fmt.Errorf("%w: epoch %d was opened by %q at %d", journal.ErrFenced, newest.Epoch, newest.Owner, newest.pos)
@@ -51,6 +55,7 @@ func (j *Journal) fence(ctx context.Context, want journal.Fence) (journal.Positi
 		pause := pauseForFence
 		switch {
 		case err == nil:
+			raise(&j.seen.fence, uint64(pos))
 			j.known.learn(fenceAt{want, pos}, pos)
 			return pos, nil
 		case errors.Is(err, journal.ErrConflict) && tries < fenceTries:

@@ -174,6 +174,7 @@ func (f *follower) give(m message) error {
 		return context.Cause(f.ctx)
 	}
 	f.at, f.moved, f.unanswered = m.pos, true, 0
+	f.seen.saw(m.pos, m.data)
 	if !f.yield(journal.Entry{Pos: m.pos, Data: m.data}, nil) {
 		return errStopped
 	}
@@ -184,7 +185,7 @@ func (f *follower) give(m message) error {
 func (f *follower) look() error {
 	f.unanswered++
 	reply := f.inbox + "." + strconv.FormatUint(uint64(f.at), 10)
-	if err := f.nc.PublishRequest(f.api("STREAM.INFO"), reply, nil); err != nil && !passing(err) {
+	if err := f.nc.PublishRequest(f.api("STREAM.INFO"), reply, f.stateRequest()); err != nil && !passing(err) {
 		return fmt.Errorf("ask for the end: %w", err)
 	}
 	return nil // without a connection it stays unanswered
@@ -197,6 +198,9 @@ func (f *follower) looked(m *nats.Msg) error {
 		return err
 	}
 	f.unanswered = 0
+	if err := f.seen.missed(state); err != nil {
+		return err
+	}
 	for len(f.live) > 0 { // what the answer counts may be on its way already
 		if err := f.took(<-f.live); err != nil {
 			return err

@@ -100,7 +100,8 @@ func wantCorrupt(t *testing.T, name string, err error, pos journal.Position, cau
 	}
 }
 
-// A message that is gone while older batches are there was not trimmed.
+// A message that is gone while older batches are there was not trimmed. The handle
+// that wrote it knows that the stream lost it.
 func TestFollowDeletedMessage(t *testing.T) {
 	srv := startServer(t, natsserver.Config{})
 	j := open(t, natsjournal.Config{InProcess: srv, Create: true})
@@ -115,6 +116,12 @@ func TestFollowDeletedMessage(t *testing.T) {
 	must(t, err)
 	must(t, s.Purge(t.Context(), jetstream.WithPurgeSubject("understudy.TEST.epoch")))
 
+	if _, err := live.entry(); !errors.Is(err, journal.ErrLost) {
+		t.Errorf("on the handle that wrote: err = %v, want %v", err, journal.ErrLost)
+	}
+	j = open(t, natsjournal.Config{InProcess: srv})
+	live = follow(t, j, 6)
+	live.heartbeat(t)
 	f := follow(t, j, 2)
 	_, err = f.entry()
 	wantCorrupt(t, "past", err, 3, nil)
@@ -142,7 +149,7 @@ func TestFollowDeletedTail(t *testing.T) {
 	s, err := jetStream(t, srv).Stream(t.Context(), "TEST")
 	must(t, err)
 	must(t, s.Purge(t.Context(), jetstream.WithPurgeSubject("understudy.TEST.epoch")))
-	_, err = follow(t, j, 2).entry()
+	_, err = follow(t, open(t, natsjournal.Config{InProcess: srv}), 2).entry()
 	wantCorrupt(t, "tail", err, 3, nil)
 }
 

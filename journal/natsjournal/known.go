@@ -53,6 +53,14 @@ func (k *fenceKnowledge) at(pos journal.Position) (fenceAt, bool) {
 	return k.last, k.valid && k.last.pos <= pos && pos <= k.through
 }
 
+// contradicts reports whether f lies where another entry is known to be, which
+// are known up to through.
+func (k *fenceKnowledge) contradicts(f fenceAt) (through journal.Position, other bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.through, k.valid && f.pos <= k.through && (f.pos > k.last.pos || f.pos == k.last.pos && f.Fence != k.last.Fence)
+}
+
 // learn takes in that f is the last fence at or before through.
 func (k *fenceKnowledge) learn(f fenceAt, through journal.Position) {
 	k.mu.Lock()

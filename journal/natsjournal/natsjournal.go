@@ -37,6 +37,7 @@ type Journal struct {
 	info     jetstream.StreamInfo // as it was at Open; its state is old
 
 	known fenceKnowledge
+	seen  witness
 	tail  tailCache
 
 	life  context.Context // ends when the handle is closed
@@ -69,7 +70,7 @@ func open(ctx context.Context, cfg Config) (*Journal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open stream %s: %w", cfg.Stream, err)
 	}
-	j := &Journal{cfg: cfg, nc: nc, js: js, subjects: subjectsOf(cfg.Stream)}
+	j := &Journal{cfg: cfg, nc: nc, js: js, subjects: subjectsOf(cfg.Stream), seen: witness{since: time.Now()}}
 	j.life, j.close = context.WithCancel(context.Background())
 	if err := j.prepare(ctx); err != nil {
 		err = fmt.Errorf("open stream %s on %s: %w", cfg.Stream, j.place(), err)

@@ -21,6 +21,8 @@ var errRecreated = errors.New("the stream was created anew")
 type streamState struct {
 	first, last journal.Position
 	deleted     int // positions without a message between first and last
+	fences      uint64
+	batches     uint64
 	bytes       int64
 	created     time.Time
 	leader      string
@@ -35,14 +37,19 @@ type streamInfo struct {
 		First   journal.Position `json:"first_seq"`
 		Last    journal.Position `json:"last_seq"`
 		Deleted int              `json:"num_deleted"`
+
+		Subjects map[string]uint64 `json:"subjects"` // how many messages each has; none are left out
 	} `json:"state"`
 	Cluster *struct {
 		Leader string `json:"leader"`
 	} `json:"cluster"`
 }
 
-func (i *streamInfo) state() streamState {
-	s := streamState{first: i.State.First, last: i.State.Last, deleted: i.State.Deleted, bytes: i.State.Bytes, created: i.Created}
+func (i *streamInfo) state(names subjects) streamState {
+	s := streamState{
+		first: i.State.First, last: i.State.Last, deleted: i.State.Deleted, bytes: i.State.Bytes, created: i.Created,
+		fences: i.State.Subjects[names.epoch], batches: i.State.Subjects[names.data],
+	}
 	if i.Cluster != nil {
 		s.leader = i.Cluster.Leader
 	}
@@ -69,19 +76,29 @@ func (f *follower) decodeState(m *nats.Msg) (s streamState, ok bool, err error) 
 	case !f.created.Equal(info.Created):
 		return s, false, errRecreated
 	}
-	return info.state(), true, nil
+	return info.state(f.subjects), true, nil
+}
+
+// A stateQuery is what is sent to have a streamState.
+type stateQuery struct {
+	Subjects string `json:"subjects_filter"`
+}
+
+// stateRequest is a stateQuery, encoded. A stream's name needs no quoting.
+func (j *Journal) stateRequest() []byte {
+	return []byte(`{"subjects_filter":"` + j.subjects.all + `"}`)
 }
 
 // state asks the leader where the stream ends and waits for the answer.
 func (j *Journal) state(ctx context.Context) (streamState, error) {
 	var info streamInfo
-	if err := j.ask(ctx, "STREAM.INFO", struct{}{}, &info); err != nil {
+	if err := j.ask(ctx, "STREAM.INFO", stateQuery{j.subjects.all}, &info); err != nil {
 		return streamState{}, fmt.Errorf("ask for the end: %w", err)
 	}
 	if info.Error != nil {
 		return streamState{}, fmt.Errorf("ask for the end: %w", info.Error)
 	}
-	return info.state(), nil
+	return info.state(j.subjects), nil
 }
 
 // readPast yields what one replica after another has, until one has no more.
@@ -205,9 +222,19 @@ func (f *follower) missing() error {
 		return fmt.Errorf("read the oldest batch: %w", err)
 	}
 	if !found || oldest.pos > f.at {
-		return journal.ErrTrimmed
+		return f.trimmed()
 	}
 	return f.corrupt(f.at+1, errDeleted)
+}
+
+// trimmed tells what was trimmed from what was purged.
+func (f *follower) trimmed() error {
+	if state, err := f.state(f.ctx); err == nil {
+		if err := f.seen.missed(state); err != nil {
+			return err
+		}
+	}
+	return journal.ErrTrimmed
 }
 
 // errDeleted is what is wrong with an entry that somebody deleted.

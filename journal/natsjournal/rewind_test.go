@@ -58,7 +58,7 @@ func TestLostTailFilledAgain(t *testing.T) {
 		switch {
 		case err == nil:
 			t.Fatal("the old primary's append was acknowledged")
-		case errors.Is(err, journal.ErrConflict), errors.Is(err, journal.ErrFenced):
+		case errors.Is(err, journal.ErrConflict), errors.Is(err, journal.ErrFenced), errors.Is(err, journal.ErrLost):
 			return nil
 		}
 		return err // not connected again yet
