@@ -3,6 +3,7 @@ package harness
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 )
 
@@ -51,6 +52,9 @@ func escapeID(id string) string {
 	return b.String()
 }
 
+// schemes of the URLs that package journalurl opens, in its order.
+var schemes = []string{"mem", "file", "embedded", "nats", "tls", "nats+context"}
+
 // JournalURL derives the URL of a persistence id's journal from one that ids
 // share:
 //
@@ -59,20 +63,19 @@ func escapeID(id string) string {
 //	embedded:///dir             embedded:///dir/ID
 //	nats://hosts/STREAM         nats://hosts/STREAM_ID (and tls)
 //	nats+context://NAME/STREAM  nats+context://NAME/STREAM_ID
-//	postgres://…?journal=NAME   postgres://…?journal=NAME.ID
-//	sqlite:///path?journal=NAME sqlite:///path?journal=NAME.ID
-//	redis://…?journal=NAME      redis://…?journal=NAME.ID
 //
 // where ID is the id with every character but letters, digits and - written as _
-// and two hexadecimal digits. Without journal=NAME the name is ID alone. An
-// exported journal (file:///x.udj) has no ids.
+// and two hexadecimal digits. An exported journal (file:///x.udj) has no ids.
+//
+// Package journalurl opens what is returned, except that mem: is a new journal in
+// memory each time.
 func JournalURL(base, id string) (string, error) {
 	if err := CheckID(id); err != nil {
 		return "", err
 	}
 	scheme, rest, ok := strings.Cut(base, ":")
 	if !ok || scheme == "" {
-		return "", fmt.Errorf("harness: journal %q: no scheme", base)
+		return "", fmt.Errorf("harness: journal %q: no scheme; there are %s", base, strings.Join(schemes, ", "))
 	}
 	name := escapeID(id)
 	place, query, _ := strings.Cut(rest, "?")
@@ -84,10 +87,10 @@ func JournalURL(base, id string) (string, error) {
 		return rejoin(scheme, name, query), nil
 	case "file", "embedded":
 		if strings.HasSuffix(place, ".udj") {
-			return "", fmt.Errorf("harness: journal %q is exported and read-only", base)
+			return "", fmt.Errorf("harness: journal %q is exported and read-only", withoutSecret(base))
 		}
 		if strings.Trim(place, "/") == "" && place != "/" && place != "///" {
-			return "", fmt.Errorf("harness: journal %q: no directory", base)
+			return "", fmt.Errorf("harness: journal %q: no directory", withoutSecret(base))
 		}
 		if !strings.HasSuffix(place, "/") {
 			place += "/"
@@ -96,13 +99,20 @@ func JournalURL(base, id string) (string, error) {
 	case "nats", "tls", "nats+context":
 		_, stream, ok := strings.Cut(strings.TrimPrefix(place, "//"), "/")
 		if !ok || stream == "" {
-			return "", fmt.Errorf("harness: journal %q: no stream, want %s://…/STREAM", base, scheme)
+			return "", fmt.Errorf("harness: journal %q: no stream, want %s://…/STREAM", withoutSecret(base), scheme)
 		}
 		return rejoin(scheme, place+"_"+name, query), nil
-	case "postgres", "postgresql", "sqlite", "redis", "rediss":
-		return rejoin(scheme, place, inQuery(query, name)), nil
 	}
-	return "", fmt.Errorf("harness: journal %q: unknown scheme %q", base, scheme)
+	return "", fmt.Errorf("harness: journal %q: scheme %q is unknown; there are %s", withoutSecret(base), scheme, strings.Join(schemes, ", "))
+}
+
+// withoutSecret returns a URL as it may be shown.
+func withoutSecret(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return strings.SplitN(raw, ":", 2)[0] + ":…"
+	}
+	return u.Redacted()
 }
 
 func rejoin(scheme, place, query string) string {
@@ -110,22 +120,4 @@ func rejoin(scheme, place, query string) string {
 		query = "?" + query
 	}
 	return scheme + ":" + place + query
-}
-
-// inQuery appends .name to the value of journal in a query, or adds it.
-func inQuery(query, name string) string {
-	var parts []string
-	found := false
-	for part := range strings.SplitSeq(query, "&") {
-		if value, ok := strings.CutPrefix(part, "journal="); ok && value != "" {
-			part, found = part+"."+name, true
-		}
-		if part != "" && part != "journal=" {
-			parts = append(parts, part)
-		}
-	}
-	if !found {
-		parts = append(parts, "journal="+name)
-	}
-	return strings.Join(parts, "&")
 }
