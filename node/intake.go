@@ -68,16 +68,23 @@ func (in *intake) add(w waiting) error {
 	return nil
 }
 
-// take swaps the queue for an empty slice and returns it. done and bytes are how
-// many were answered since the last take.
-func (in *intake) take(empty []waiting, done, bytes int) []waiting {
+// take swaps the queue for an empty slice and returns it.
+func (in *intake) take(empty []waiting) []waiting {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	q := in.queue
 	in.queue = empty[:0]
-	in.flying += len(q) - done
-	in.bytes -= bytes
+	in.flying += len(q)
 	return q
+}
+
+// release makes room for as many others as are about to be answered: one who
+// hands in the next request from its answer must find it.
+func (in *intake) release(done, bytes int) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.flying -= done
+	in.bytes -= bytes
 }
 
 // queued returns how many wait in the queue.

@@ -85,19 +85,18 @@ func (b *bundle) reset() {
 // leader is the state of one tenure.
 type leader struct {
 	*Node
-	in       *intake
-	epoch    journal.Epoch
-	rest     []waiting // taken from the intake, not yet in a bundle
-	restAt   int
-	answered int     // since the last take
-	freed    int     // bytes of their data
-	next     *bundle // to be sent; nil while one is in flight and the other is applied
-	idle     *bundle // the other one, unless that is in flight or applied
-	flying   *bundle
-	barrier  bool       // an append is wanted even if there is nothing to write
-	asked    *promotion // of this node, which believes that it is the primary: the next append proves it
+	in      *intake
+	epoch   journal.Epoch
+	rest    []waiting // taken from the intake, not yet in a bundle
+	restAt  int
+	next    *bundle // to be sent; nil while one is in flight and the other is applied
+	idle    *bundle // the other one, unless that is in flight or applied
+	flying  *bundle
+	barrier bool       // an append is wanted even if there is nothing to write
+	asked   *promotion // of this node, which believes that it is the primary: the next append proves it
 
 	jobs, done chan *bundle
+	life       context.Context // of the node
 	ctx        context.Context // of appends
 	stop       context.CancelFunc
 	unwatch    func() bool
@@ -107,7 +106,7 @@ func newLeader(ctx context.Context, n *Node) *leader {
 	l := &leader{
 		Node: n, in: n.intake.Load(), epoch: n.cursor.Epoch,
 		next: &bundle{batch: n.writer.NewBuilder()}, idle: &bundle{batch: n.writer.NewBuilder()},
-		jobs: make(chan *bundle, 1), done: make(chan *bundle, 1),
+		jobs: make(chan *bundle, 1), done: make(chan *bundle, 1), life: ctx,
 	}
 	l.ctx, l.stop = context.WithCancel(context.WithoutCancel(ctx))
 	l.unwatch = context.AfterFunc(ctx, func() { time.AfterFunc(finishWithin, l.stop) })
@@ -150,10 +149,10 @@ func (l *leader) sendAhead() {
 func (l *leader) waiting() int { return len(l.next.waits) + len(l.rest) - l.restAt + l.in.queued() }
 
 // seal makes what waits the bundle in flight; it returns false if there is
-// nothing to send.
+// nothing to send, or the node is told to stop.
 func (l *leader) seal() bool {
 	b := l.next
-	if !l.fill(b) && !l.barrier {
+	if l.life.Err() != nil || !l.fill(b) && !l.barrier {
 		return false
 	}
 	l.next, l.idle = l.idle, nil
@@ -170,8 +169,7 @@ func (l *leader) fill(b *bundle) bool {
 	now := journal.TimeOf(l.cfg.now())
 	for {
 		if l.restAt == len(l.rest) {
-			l.rest = l.in.take(l.rest, l.answered, l.freed)
-			l.restAt, l.answered, l.freed = 0, 0, 0
+			l.rest, l.restAt = l.in.take(l.rest), 0
 			if len(l.rest) == 0 {
 				break
 			}
@@ -200,9 +198,8 @@ func (l *leader) add(b *bundle, w *waiting, now journal.Time) bool {
 		if b.batch.Count() > 0 {
 			return false
 		}
-		l.answer(w, Result{Status: Refused, Err: err}) // too large even alone; admission let it pass by a few bytes at most
-		l.answered++
-		l.freed += len(w.req.Data)
+		l.in.release(1, len(r.Data))
+		l.answer(w, Result{Status: Refused, Err: err}) // too large even alone: the journal takes less than when it was admitted
 		return true
 	}
 	b.waits = append(b.waits, *w)
@@ -233,6 +230,7 @@ func (l *leader) finished(b *bundle) (State, bool) {
 	}
 	l.meter.Advance(b.cursor, len(b.records))
 	l.publishSame()
+	l.release(b)
 	for i := range b.waits {
 		l.answer(&b.waits[i], Result{Status: Done, Outcome: outcomes[i]})
 	}
@@ -247,11 +245,16 @@ func (l *leader) finished(b *bundle) (State, bool) {
 	return Leading, false
 }
 
-func (l *leader) recycle(b *bundle) {
-	l.answered += len(b.waits) + len(b.reads)
+// release tells the intake that those who wait for b are about to be answered.
+func (l *leader) release(b *bundle) {
+	bytes := 0
 	for i := range b.waits {
-		l.freed += len(b.waits[i].req.Data)
+		bytes += len(b.waits[i].req.Data)
 	}
+	l.in.release(len(b.waits)+len(b.reads), bytes)
+}
+
+func (l *leader) recycle(b *bundle) {
 	b.reset()
 	if l.next == nil {
 		l.next = b
@@ -265,6 +268,7 @@ func (l *leader) failed(b *bundle) (State, bool) {
 	outcome := journal.OutcomeOf(b.err)
 	if outcome == journal.NotDone && (errors.Is(b.err, journal.ErrFull) || errors.Is(b.err, journal.ErrTooLarge)) {
 		l.log.Error("batch refused by the journal", "event", "append.refused", "records", len(b.records), "error", b.err)
+		l.release(b)
 		l.answerAll(b, Result{Status: NotDone, Err: b.err})
 		l.isPrimary(b)
 		l.recycle(b)
