@@ -9,6 +9,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"unicode/utf8"
 
@@ -36,6 +37,7 @@ type journalRecord struct {
 	Client  uint64  `json:"client,omitempty"`
 	Request uint64  `json:"request,omitempty"`
 	Bytes   int     `json:"bytes"`
+	Words   string  `json:"words,omitempty"` // the data in words, where there are any
 	Data    *string `json:"data,omitempty"`
 	Base64  []byte  `json:"data_base64,omitempty"`
 }
@@ -45,11 +47,14 @@ func (e *Env) journalCatCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "cat", Short: "Print records",
 		Long: "Prints records. --format takes %s seq, %e epoch, %T time, %k kind, %t name, %v version, %c client, %r request,\n" +
-			"%n bytes of data, %d data in words or as quoted text, %x data in hexadecimal, %% and \\n \\t. Filters are for\n" +
+			"%n bytes of data, %d data in words or as quoted text, %x data in hexadecimal, %% and \\n \\t \\\\. Filters are for\n" +
 			"viewing: everything before is read and verified all the same.",
 		Example: "  " + e.App.Name + " journal cat --journal file:understudy-data --from -5 --format '%s %T %t %e %n bytes\\n'",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkFormat(f.format); err != nil {
+				return err
+			}
 			return e.withJournal(cmd.Context(), readOnly, func(j journal.Journal, end journal.End) error {
 				return e.journalCat(cmd.Context(), j, end, f)
 			})
@@ -68,12 +73,16 @@ func (e *Env) journalGetCommand() *cobra.Command {
 		Use: "get SEQ", Short: "Print one record", Args: cobra.ExactArgs(1),
 		Example: "  " + e.App.Name + " journal get 1 --journal file:understudy-data --json",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			n, err := strconv.ParseUint(args[0], 10, 64)
+			if err != nil || n == 0 {
+				return usagef("%q is no record: want its seq, from 1", args[0])
+			}
 			return e.withJournal(cmd.Context(), readOnly, func(j journal.Journal, end journal.End) error {
 				f := catFlags{spanFlags: spanFlags{from: args[0], to: args[0]}, format: `%s %T %k %t v%v epoch %e client %c request %r %n bytes\n%d\n`}
 				if raw {
 					f.format = "%D"
 				}
-				if n, err := strconv.ParseUint(args[0], 10, 64); err != nil || n == 0 || journal.Seq(n) > end.Seq {
+				if journal.Seq(n) > end.Seq {
 					return WithCode(1, fmt.Errorf("there is no record %s: the last one is %d", args[0], end.Seq))
 				}
 				return e.journalCat(cmd.Context(), j, end, f)
@@ -146,16 +155,17 @@ func isClosedPipe(err error) bool {
 
 func (e *Env) printRecord(w io.Writer, r *journal.Record, format string) error {
 	if e.Global.JSON {
-		return json.NewEncoder(w).Encode(recordJSON(r))
+		return json.NewEncoder(w).Encode(e.recordJSON(r))
 	}
-	_, err := w.Write(appendFormat(nil, format, r))
+	_, err := w.Write(e.appendFormat(nil, format, r))
 	return err
 }
 
-func recordJSON(r *journal.Record) journalRecord {
+func (e *Env) recordJSON(r *journal.Record) journalRecord {
 	out := journalRecord{
 		Seq: uint64(r.Seq), Epoch: uint64(r.Epoch), Time: r.Time.String(), Kind: r.Kind.String(), Name: r.Name, Version: r.Version,
 		Client: r.Client, Request: r.Request, Bytes: len(r.Data),
+		Words: e.recordWords(r),
 	}
 	switch {
 	case len(r.Data) == 0:
@@ -168,35 +178,64 @@ func recordJSON(r *journal.Record) journalRecord {
 	return out
 }
 
-// appendFormat carries out a format of journal cat.
-func appendFormat(b []byte, format string, r *journal.Record) []byte {
+// checkFormat refuses what appendFormat would not carry out.
+func checkFormat(format string) error {
+	for i := 0; i < len(format); i++ {
+		c, known := format[i], ""
+		switch c {
+		case '%':
+			known = formatVerbs
+		case '\\':
+			known = formatEscapes
+		default:
+			continue
+		}
+		i++
+		switch {
+		case i == len(format):
+			return usagef("--format ends with %c: write %c%c for the sign itself", c, c, c)
+		case strings.IndexByte(known, format[i]) < 0:
+			return usagef("--format has %c%c: want one of %s after %c", c, format[i], strings.Join(strings.Split(known, ""), " "), c)
+		}
+	}
+	return nil
+}
+
+// What may follow % and \ in a format.
+const (
+	formatVerbs   = "seTktvcrndDx%"
+	formatEscapes = `nt\`
+)
+
+// appendFormat carries out a format of journal cat that checkFormat has passed.
+func (e *Env) appendFormat(b []byte, format string, r *journal.Record) []byte {
 	for i := 0; i < len(format); i++ {
 		c := format[i]
-		if (c != '%' && c != '\\') || i+1 == len(format) {
+		if c != '%' && c != '\\' {
 			b = append(b, c)
 			continue
 		}
 		i++
 		if c == '\\' {
-			b = append(b, escaped(format[i])...)
+			b = append(b, escaped(format[i]))
 			continue
 		}
-		b = appendVerb(b, format[i], r)
+		b = e.appendVerb(b, format[i], r)
 	}
 	return b
 }
 
-func escaped(c byte) string {
+func escaped(c byte) byte {
 	switch c {
 	case 'n':
-		return "\n"
+		return '\n'
 	case 't':
-		return "\t"
+		return '\t'
 	}
-	return string([]byte{'\\', c})
+	return c
 }
 
-func appendVerb(b []byte, verb byte, r *journal.Record) []byte {
+func (e *Env) appendVerb(b []byte, verb byte, r *journal.Record) []byte {
 	switch verb {
 	case 's':
 		return strconv.AppendUint(b, uint64(r.Seq), 10)
@@ -217,7 +256,7 @@ func appendVerb(b []byte, verb byte, r *journal.Record) []byte {
 	case 'n':
 		return strconv.AppendInt(b, int64(len(r.Data)), 10)
 	case 'd':
-		if s := recordWords(r); s != "" {
+		if s := e.recordWords(r); s != "" {
 			return append(b, s...)
 		}
 		return strconv.AppendQuote(b, string(r.Data))
@@ -225,8 +264,6 @@ func appendVerb(b []byte, verb byte, r *journal.Record) []byte {
 		return append(b, r.Data...)
 	case 'x':
 		return fmt.Appendf(b, "%x", r.Data)
-	case '%':
-		return append(b, '%')
 	}
-	return append(b, '%', verb)
+	return append(b, verb) // %%
 }

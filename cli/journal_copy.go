@@ -3,10 +3,12 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
+	"understudy.dev/admin"
 	"understudy.dev/journal"
 	"understudy.dev/journal/journalurl"
 )
@@ -94,14 +96,14 @@ func (e *Env) journalPruneCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "prune", Short: "Drop the oldest entries, for good",
 		Long: "Drops the entries whose records all lie before --before, as far as the backend can: a file journal drops whole\n" +
-			"segments. The newest fence is kept. Without --yes it only says what it would drop.\n\n" +
+			"segments. The newest fence is kept. Without --yes it only says what it would drop, and exits with 1.\n\n" +
 			"A node that has not applied what is dropped, one that starts anew among them, cannot read the journal from its start any\n" +
 			"more and halts: export the journal first, and prune only what no node will need.",
 		Example: "  " + e.App.Name + " journal prune --journal file:understudy-data --before -1000",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return e.withJournal(cmd.Context(), journalurl.Options{ReadOnly: !yes}, func(j journal.Journal, end journal.End) error {
-				return e.prune(cmd.Context(), j, end, before, yes)
+				return e.prune(cmd, j, end, before, yes)
 			})
 		},
 	}
@@ -111,7 +113,8 @@ func (e *Env) journalPruneCommand() *cobra.Command {
 	return c
 }
 
-func (e *Env) prune(ctx context.Context, j journal.Journal, end journal.End, before string, yes bool) error {
+func (e *Env) prune(cmd *cobra.Command, j journal.Journal, end journal.End, before string, yes bool) error {
+	ctx := cmd.Context()
 	at, err := e.parsePlace(before, end)
 	if err != nil {
 		return fmt.Errorf("--before: %w", err)
@@ -136,10 +139,11 @@ func (e *Env) prune(ctx context.Context, j journal.Journal, end journal.End, bef
 		}
 	}
 	out.Trimmed = uint64(end.First)
-	if e.Global.JSON {
-		return json.NewEncoder(e.Stdout).Encode(out)
-	}
 	switch {
+	case e.Global.JSON:
+		if err := json.NewEncoder(e.Stdout).Encode(out); err != nil {
+			return err
+		}
 	case !yes:
 		fmt.Fprintf(e.Stdout, "would drop records before seq %d, through position %d of %s, as far as the backend can\n", out.Before, out.Through, out.Journal)
 	case out.Trimmed == 0:
@@ -148,7 +152,7 @@ func (e *Env) prune(ctx context.Context, j journal.Journal, end journal.End, bef
 		fmt.Fprintf(e.Stdout, "dropped everything through position %d of %s; asked for was position %d\n", out.Trimmed, out.Journal, out.Through)
 	}
 	if !yes {
-		return WithHint(WithCode(1, fmt.Errorf("nothing changed")), "add --yes to drop them")
+		return WithHint(WithCode(admin.ExitNotDone, errors.New("nothing changed")), "%s --yes drops them", again(cmd))
 	}
 	return nil
 }

@@ -49,9 +49,12 @@ type App struct {
 	Version string // of the binary; default from the build
 
 	// Encode, if not nil, makes the newest version of a command of the words of
-	// "submit NAME WORDS". Decode, if not nil, puts a reply to such a command
-	// into words. Without them data and replies are shown as they are.
+	// "submit NAME WORDS". Show, if not nil, is its inverse for any version in a
+	// journal, "" for data that it does not understand. Decode, if not nil, puts a
+	// reply to such a command into words. Without them data and replies are shown
+	// as they are.
 	Encode  func(name string, args []string) (version uint32, data []byte, err error)
+	Show    func(name string, version uint32, data []byte) string
 	Decode  func(name string, reply []byte) string
 	Example string // arguments of submit, for its help; default the first command with "1"
 

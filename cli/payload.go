@@ -9,13 +9,18 @@ import (
 	"understudy.dev/accel/trace"
 	"understudy.dev/harness"
 	"understudy.dev/journal"
+	"understudy.dev/machine"
 )
 
-// payloadWords puts the data of a record into words: of a command that accel
-// recorded, of a trace's, which is JSON, of a seed and of a batch size. It returns
-// "" for any other.
+// payloadWords puts the data of a record into words: of an epoch's start, of a
+// command that accel recorded, of a trace's, which is JSON, of a seed and of a
+// batch size. It returns "" for any other.
 func payloadWords(kind journal.Kind, name string, data []byte) string {
 	switch kind {
+	case journal.KindEpochStart:
+		if t, err := machine.ParseTenure(data); err == nil {
+			return tenureWords(&t)
+		}
 	case journal.KindDevice, journal.KindKernel:
 		if c, err := accel.Decode(name, data); err == nil {
 			return commandWords(c)
@@ -31,24 +36,54 @@ func payloadWords(kind journal.Kind, name string, data []byte) string {
 	return ""
 }
 
-// recordWords is payloadWords of a record as it is in the journal, where the name
-// of a harness's version 1 begins with the actor's path (docs/HARNESS.md).
-func recordWords(r *journal.Record) string {
+// recordWords puts the data of a record as it is in the journal into words: by the
+// machine's own function, or payloadWords, where the name of a harness's version 1
+// begins with the actor's path (docs/HARNESS.md).
+func (e *Env) recordWords(r *journal.Record) string {
 	name := r.Name
+	if r.Kind == journal.KindCommand && e.App.Show != nil {
+		return e.App.Show(name, r.Version, r.Data)
+	}
 	if _, after, ok := strings.Cut(name, ": "); ok && r.Version == 1 {
 		name = after
 	}
-	return payloadWords(r.Kind, name, r.Data)
+	words := payloadWords(r.Kind, name, r.Data)
+	if r.Kind == journal.KindEpochStart && words != "" {
+		return fmt.Sprintf("epoch %d: %s", r.Epoch, words)
+	}
+	return words
 }
 
 // entryWords describes an entry without number and path.
 func entryWords(en *harness.Entry) string {
-	if en.Kind == journal.KindDevice || en.Kind == journal.KindKernel {
+	switch en.Kind {
+	case journal.KindDevice, journal.KindKernel, journal.KindEpochStart:
 		if s := payloadWords(en.Kind, en.Name, en.Data); s != "" {
 			return fmt.Sprintf("%v %s %s", en.Kind, en.Name, s)
 		}
 	}
 	return en.What()
+}
+
+// tenureWords is "b leads by promote, asked by ana@ops1 because of "drill", …".
+func tenureWords(t *machine.Tenure) string {
+	s := t.Node + " leads by " + t.How
+	add := func(format string, value any, given bool) {
+		if given {
+			s += ", " + fmt.Sprintf(format, value)
+		}
+	}
+	add("asked by %s", t.Actor, t.Actor != "")
+	add("reason %q", t.Reason, t.Reason != "")
+	add("accepted %s", strings.Join(t.Accepted, " "), len(t.Accepted) > 0)
+	add("operation %s", t.Operation, t.Operation != "")
+	s += fmt.Sprintf(", machine %s version %d", t.Machine, t.Version)
+	add("clients %s", t.Client, t.Client != "")
+	add("admin %s", t.Admin, t.Admin != "")
+	env := &t.Environment
+	s += fmt.Sprintf(", %s %s/%s", env.Go, env.OS, env.Arch)
+	add("%s", env.Level, env.Level != "")
+	return s
 }
 
 func commandWords(c *accel.Command) string {

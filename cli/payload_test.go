@@ -38,6 +38,12 @@ func TestPayloadWords(t *testing.T) {
 		{journal.KindDevice, "sync", []byte(`{"cmd":"sync","ts_ns":1,"line":2}`), `{"cmd":"sync","ts_ns":1,"line":2}`},
 		{journal.KindSeed, "shuffle", []byte{42, 0, 0, 0, 0, 0, 0, 1}, "72057594037927978"},
 		{journal.KindBatchSize, "loader", []byte{32, 0, 0, 0, 0, 0, 0, 0}, "32"},
+		{
+			journal.KindEpochStart, "", []byte(`{"node":"b","machine":"exchange","version":1,"seed":[1,2],"environment":{"go":"go1.26.8","os":"linux","arch":"amd64","level":"v1"},` +
+				`"how":"promote","operation":"01a2","actor":"ana@ops1","reason":"a: disk errors","accepted":["lag","primary"],"client":"h:7072","admin":"http://h:7070"}`),
+			`b leads by promote, asked by ana@ops1, reason "a: disk errors", accepted lag primary, operation 01a2, machine exchange version 1, clients h:7072, admin http://h:7070, go1.26.8 linux/amd64, v1`,
+		},
+		{journal.KindEpochStart, "", []byte("{"), ""},
 		{journal.KindSeed, "shuffle", []byte{42}, ""},
 		{journal.KindDevice, "alloc", []byte("anything"), ""},
 		{journal.KindDevice, "free", encode(accel.Command{Op: accel.OpAlloc, Buffer: 3, Bytes: 4}), ""},

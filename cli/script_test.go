@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 		// A counter that takes numbers as they are written and keeps them in eight bytes.
 		"wordy": func() {
 			app := counterApp("wordy", func() machine.Machine { return new(wide) })
-			app.Encode, app.Decode = encodeWide, decodeWide
+			app.Encode, app.Show, app.Decode = encodeWide, showWide, decodeWide
 			cli.Main(app)
 		},
 		"panicky": func() { cli.Main(counterApp("panicky", func() machine.Machine { return new(panicky) })) },
@@ -86,6 +86,10 @@ func encodeWide(_ string, words []string) (uint32, []byte, error) {
 	}
 	n, err := strconv.ParseInt(words[0], 10, 64)
 	return 0, binary.LittleEndian.AppendUint64(nil, uint64(n)), err
+}
+
+func showWide(name string, _ uint32, data []byte) string {
+	return name + " the number " + strconv.FormatUint(binary.LittleEndian.Uint64(data), 10)
 }
 
 func decodeWide(_ string, reply []byte) string {

@@ -50,6 +50,46 @@ func encodeOrder(name string, words []string) (uint32, []byte, error) {
 	return exchange.CommandVersion, c.Append(nil), nil
 }
 
+// showOrder is the inverse of encodeOrder: the words after the name.
+func showOrder(name string, version uint32, data []byte) string {
+	c, err := exchange.Parse(name, version, data)
+	if err != nil {
+		return ""
+	}
+	switch c := c.(type) {
+	case exchange.IOC:
+		return limitWords(exchange.Limit(c))
+	case exchange.FOK:
+		return limitWords(exchange.Limit(c))
+	case exchange.Limit:
+		return limitWords(c)
+	case exchange.Market:
+		return fmt.Sprintf("%s %d %d", sideWord(c.Side), c.ID, c.Qty)
+	case exchange.Cancel:
+		return strconv.FormatUint(c.ID, 10)
+	case exchange.Reduce:
+		return fmt.Sprintf("%d %d", c.ID, c.Qty)
+	case exchange.Replace:
+		return fmt.Sprintf("%d %d %d", c.ID, c.Price, c.Qty)
+	}
+	return ""
+}
+
+func limitWords(c exchange.Limit) string {
+	return fmt.Sprintf("%s %d %d %d", sideWord(c.Side), c.ID, c.Price, c.Qty)
+}
+
+// sideWord is B or S; of a side that the book would refuse its number.
+func sideWord(s exchange.Side) string {
+	switch s {
+	case exchange.Buy:
+		return "B"
+	case exchange.Sell:
+		return "S"
+	}
+	return strconv.Itoa(int(s))
+}
+
 // orderArgs takes words one by one and keeps the first fault.
 type orderArgs struct {
 	words []string

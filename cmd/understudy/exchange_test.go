@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 
@@ -33,6 +34,15 @@ func TestEncodeOrder(t *testing.T) {
 		if err != nil || got != tt.want {
 			t.Errorf("%s: got %+v, %v, want %+v", tt.words, got, err, tt.want)
 		}
+		// What is shown of it makes it again.
+		shown := showOrder(w[0], version, data)
+		_, again, err := encodeOrder(w[0], strings.Fields(shown))
+		if err != nil || !bytes.Equal(again, data) {
+			t.Errorf("%s: shown as %q, which makes %x, %v, want %x", tt.words, shown, again, err, data)
+		}
+	}
+	if got := showOrder("limit", 1, []byte{1}); got != "" {
+		t.Errorf("damaged data is shown as %q, want nothing", got)
 	}
 	for _, bad := range []string{"buy 1", "limit B 1 2", "limit B 1 2 3 4", "limit X 1 2 3", "cancel -1", "replace 1 -5 2", "market B 1 x"} {
 		w := strings.Fields(bad)

@@ -13,7 +13,7 @@ import (
 func main() {
 	cli.Main(cli.App{
 		Name: "understudy", Machine: exchange.Definition(), Commands: commands,
-		Encode: encodeOrder, Decode: decodeReply, Example: orderExample,
+		Encode: encodeOrder, Show: showOrder, Decode: decodeReply, Example: orderExample,
 	})
 }
 
