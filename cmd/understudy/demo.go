@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -57,7 +59,18 @@ func demoCommand(e *cli.Env) *cobra.Command {
 	return c
 }
 
+// errNoReader ends a demo whose output was closed.
+var errNoReader = errors.New("nobody reads the output any more")
+
+// exitInterrupted is the exit code of a demo that was ended before its end.
+const exitInterrupted = 130
+
+// runDemo shows the demo. It takes SIGPIPE, which would end this process and leave
+// the data behind, as an interruption.
 func runDemo(ctx context.Context, e *cli.Env, cfg demo.Config) error {
+	interrupted := ctx
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGPIPE)
+	defer stop()
 	binary, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find this binary: %w", err)
@@ -68,6 +81,8 @@ func runDemo(ctx context.Context, e *cli.Env, cfg demo.Config) error {
 	switch {
 	case errors.As(err, &usage):
 		return cli.WithCode(admin.ExitUsage, err)
+	case errors.Is(err, context.Canceled) && interrupted.Err() == nil:
+		return cli.WithCode(exitInterrupted, errNoReader)
 	case errors.Is(err, context.Canceled):
 		return err
 	case err != nil:

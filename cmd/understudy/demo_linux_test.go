@@ -8,6 +8,7 @@ import (
 	"os"
 	"regexp"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -24,6 +25,37 @@ func TestDemoEndsItsChildren(t *testing.T) {
 		{syscall.SIGKILL, -1},
 	} {
 		t.Run(tt.signal.String(), func(t *testing.T) { endDemo(t, tt.signal, tt.code) })
+	}
+}
+
+// When nobody reads its output any more, as after head, the demo ends and leaves
+// nothing behind.
+func TestDemoEndsWithItsReader(t *testing.T) {
+	r := newRun(t, "demo", "--rate", "1000", "--duration", "1s", "--kill-after", "500")
+	r.cmd.Stdout = nil
+	out, err := r.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	children := pids(t, out, 3)
+	out.Close()
+	r.cmd.Wait() //nolint:errcheck // the exit code says more
+	if got, want := r.cmd.ProcessState.ExitCode(), 130; got != want {
+		t.Errorf("exit code %d, want %d\n%s", got, want, r.stderr.String())
+	}
+	if got, want := r.stderr.String(), "nobody reads the output any more"; !strings.Contains(got, want) {
+		t.Errorf("standard error %q, want %q in it", got, want)
+	}
+	for _, pid := range children {
+		if running(pid) {
+			t.Errorf("child %d still runs", pid)
+		}
+	}
+	if left := r.left(t); left != nil {
+		t.Errorf("left behind: %v", left)
 	}
 }
 

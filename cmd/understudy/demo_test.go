@@ -185,6 +185,7 @@ func TestDemoUsage(t *testing.T) {
 		{"a negative rate", []string{"--rate", "-1"}, "must not be negative"},
 		{"no operations", []string{"--rate", "0"}, "makes 0 operations"},
 		{"a duration without a rate", []string{"--orders", garbled, "--duration", "1s"}, "needs --rate"},
+		{"a folder in place of the fills", []string{"--fills", filepath.Dir(garbled)}, "--fills " + filepath.Dir(garbled) + ": "},
 		{"no folder for the fills", []string{"--fills", garbled + ".d/f.csv"}, "--fills"},
 		{"an argument", []string{"now"}, "unknown command"},
 	}

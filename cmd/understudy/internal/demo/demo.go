@@ -88,8 +88,8 @@ func Run(ctx context.Context, cfg Config) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if dir := filepath.Dir(cfg.Fills); cfg.Fills != "" {
-		if _, err := os.Stat(dir); err != nil {
+	if cfg.Fills != "" {
+		if err := writable(cfg.Fills); err != nil {
 			return Result{}, usagef("--fills %s: %w", cfg.Fills, err)
 		}
 	}
@@ -106,6 +106,25 @@ func Run(ctx context.Context, cfg Config) (Result, error) {
 	}
 	err = s.finish(err)
 	return s.result, err
+}
+
+// writable returns why a file could not be written, and leaves it as it is.
+func writable(path string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err == nil {
+		return errors.Join(f.Close(), os.Remove(path))
+	}
+	info, serr := os.Stat(path)
+	if serr != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() && !info.IsDir() {
+		return nil // to open a pipe would wait for who reads it
+	}
+	if f, err = os.OpenFile(path, os.O_WRONLY, 0); err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 // run is the demo from the first process to the last check.
