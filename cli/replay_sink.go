@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
@@ -65,16 +64,16 @@ type sinkResult struct {
 	Error         string  `json:"error,omitempty"`
 }
 
-// A feed drives entries into a sink, each acknowledged before the next. It is not
-// a harness.Player because it also takes the records of machines; its sinks all
-// heed their contexts, so that a deadline needs nobody who watches.
+// A feed is the sink that a harness.Player drives: it asks before each entry where
+// that is wanted, gives the entry to the sink that was named, and keeps the result.
+// That sink heeds its context, so a deadline needs nobody who watches.
 type feed struct {
 	sink    harness.Sink
 	timeout time.Duration // of one record; 0 means none
-	shows   func(*harness.Entry) bool
-	pace    pacer
-	steps   *stepper // nil goes on by itself
+	steps   *stepper      // nil goes on by itself
 	bar     *progressBar
+	before  uint64 // records before the part
+	at      uint64 // the record that the sink has or may have; 0 if none
 	result  sinkResult
 }
 
@@ -83,7 +82,7 @@ func (e *Env) replaySink(ctx context.Context, f sinkFlags, to uint64, sp speed) 
 	if err != nil {
 		return err
 	}
-	shows, err := f.filter()
+	kinds, err := parseKinds(f.kinds)
 	if err != nil {
 		return err
 	}
@@ -96,7 +95,7 @@ func (e *Env) replaySink(ctx context.Context, f sinkFlags, to uint64, sp speed) 
 			return err
 		}
 		fd := &feed{
-			sink: sink, timeout: e.Global.Timeout, shows: shows, pace: pacer{speed: sp}, bar: e.sinkBar(f, part, end),
+			sink: sink, timeout: e.Global.Timeout, bar: e.sinkBar(f, part, end), before: max(part.From, 1) - 1,
 			result: sinkResult{Sink: f.sink, Journal: journalurl.Redact(e.Global.Journal)},
 		}
 		if f.step {
@@ -106,7 +105,14 @@ func (e *Env) replaySink(ctx context.Context, f sinkFlags, to uint64, sp speed) 
 			fd.timeout = 0 // who reads the output may take their time
 		}
 		began := time.Now()
-		err = fd.finish(part, fd.run(ctx, e.entriesOf(ctx, j, end, part)), closeSink)
+		p, err := harness.NewViewer(j, fd, harness.Filter{Kinds: kinds, Names: f.names}, harness.ReplayOptions{
+			Part: part, Foreign: true, Pace: float64(sp), SinkTimeout: -1, // the feed has its own
+		})
+		if err == nil {
+			err = p.Run(ctx)
+			fd.result.NotShown = p.Progress().Passed
+		}
+		err = fd.finish(part, err, closeSink)
 		return errors.Join(e.printFeed(fd, err, time.Since(began)), fd.coded(ctx, err))
 	})
 }
@@ -116,22 +122,18 @@ func (e *Env) replaySink(ctx context.Context, f sinkFlags, to uint64, sp speed) 
 func (fd *feed) finish(part harness.Range, err error, closeSink func() error) error {
 	fd.bar.end()
 	r := &fd.result
-	r.Complete = err == nil && !fd.stopped()
+	switch {
+	case errors.Is(err, errOver):
+		err = nil
+	case errors.Is(err, harness.ErrPastEnd) && part.From > 1:
+		err = WithCode(1, fmt.Errorf("there is no record %d", part.From))
+	case err == nil || errors.Is(err, harness.ErrPastEnd):
+		r.Complete, err = true, nil
+	}
 	if cerr := closeSink(); err == nil && cerr != nil {
 		return fmt.Errorf("after record %d: %w", r.To, cerr)
 	}
-	if r.Complete && r.Records+r.NotShown == 0 && part.From > 1 {
-		return WithCode(1, fmt.Errorf("there is no record %d", part.From))
-	}
 	return err
-}
-
-// filter returns what --kind and --name select.
-func (f *sinkFlags) filter() (func(*harness.Entry) bool, error) {
-	kinds, err := parseKinds(f.kinds)
-	return func(en *harness.Entry) bool {
-		return (len(kinds) == 0 || slices.Contains(kinds, en.Kind)) && (len(f.names) == 0 || slices.Contains(f.names, en.Name))
-	}, err
 }
 
 // openSink makes the sink that --sink names and a function that ends it.
@@ -193,42 +195,30 @@ func (e *Env) sinkBar(f sinkFlags, part harness.Range, end journal.End) *progres
 	return bar
 }
 
-// run drives the entries into the sink.
-func (fd *feed) run(ctx context.Context, entries func(func(harness.Entry, error) bool)) error {
-	r := &fd.result
-	for en, err := range entries {
-		switch {
-		case err != nil:
-			return err
-		case !fd.shows(&en):
-			r.NotShown++
-			continue
-		}
-		if fd.steps != nil {
-			if err := fd.steps.wait(ctx, &en); err != nil || fd.stopped() {
-				return err
-			}
-		}
-		if err := fd.pace.wait(ctx, en.Time); err != nil {
+// Apply implements harness.Sink.
+func (fd *feed) Apply(ctx context.Context, en *harness.Entry) error {
+	if fd.steps != nil {
+		if err := fd.steps.wait(ctx, en); err != nil {
 			return err
 		}
-		if err := fd.apply(ctx, &en); err != nil {
-			return &harness.SinkError{Number: en.Number, Err: err}
-		}
-		if r.Records == 0 {
-			r.From = en.Number
-		}
-		r.Records++
-		r.To = en.Number
-		fd.bar.at(r.Records + r.NotShown)
 	}
+	fd.at = en.Number
+	if err := fd.hand(ctx, en); err != nil {
+		return err
+	}
+	fd.at = 0
+	r := &fd.result
+	if r.Records == 0 {
+		r.From = en.Number
+	}
+	r.Records++
+	r.To = en.Number
+	fd.bar.at(en.Number - fd.before)
 	return nil
 }
 
-func (fd *feed) stopped() bool { return fd.steps != nil && fd.steps.over }
-
-// apply gives one entry to the sink and waits for the answer.
-func (fd *feed) apply(ctx context.Context, en *harness.Entry) error {
+// hand gives one entry to the sink and waits for the answer.
+func (fd *feed) hand(ctx context.Context, en *harness.Entry) error {
 	if fd.timeout == 0 {
 		return fd.sink.Apply(ctx, en)
 	}
@@ -245,17 +235,16 @@ func (fd *feed) apply(ctx context.Context, en *harness.Entry) error {
 // coded gives an error of the sink its exit code: a sink that said no did not take
 // the record; of one that did not answer properly, nobody knows.
 func (fd *feed) coded(ctx context.Context, err error) error {
-	var failed *harness.SinkError
 	var status *sinks.StatusError
 	switch {
-	case !errors.As(err, &failed):
+	case fd.at == 0:
 		return err
 	case ctx.Err() != nil:
-		return WithHint(WithCode(exitInterrupted, err), maybeTaken, failed.Number, failed.Number)
+		return WithHint(WithCode(exitInterrupted, err), maybeTaken, fd.at, fd.at)
 	case errors.As(err, &status), fd.refusedByChild(err):
-		return WithHint(WithCode(1, err), "the sink has the records before %d: the same command with --from %d goes on", failed.Number, failed.Number)
+		return WithHint(WithCode(1, err), "the sink has the records before %d: the same command with --from %d goes on", fd.at, fd.at)
 	}
-	return WithHint(WithCode(admin.ExitUnknown, err), maybeTaken, failed.Number, failed.Number)
+	return WithHint(WithCode(admin.ExitUnknown, err), maybeTaken, fd.at, fd.at)
 }
 
 const maybeTaken = "the sink has the records before %d and may have that one: --from %d sends it again"
@@ -301,8 +290,10 @@ func (e *Env) printFeed(fd *feed, err error, took time.Duration) error {
 type stepper struct {
 	w     io.Writer
 	lines <-chan string // closed at the end of the input
-	over  bool          // it was told to end
 }
+
+// errOver: whoever steps has seen enough.
+var errOver = errors.New("told to end")
 
 // newStepper reads answers from in. The goroutine that waits for a line cannot be
 // interrupted and ends with the process.
@@ -325,12 +316,14 @@ func newStepper(ctx context.Context, in io.Reader, w io.Writer) *stepper {
 	return &stepper{w: w, lines: lines}
 }
 
-// wait returns when en may go or the stepper is over.
+// wait returns when en may go, or errOver.
 func (s *stepper) wait(ctx context.Context, en *harness.Entry) error {
 	fmt.Fprintf(s.w, "next is record %d: Enter sends it, q ends\n", en.Number)
 	select {
 	case line, ok := <-s.lines:
-		s.over = !ok || line == "q"
+		if !ok || line == "q" {
+			return errOver
+		}
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

@@ -58,7 +58,8 @@
 // [Harness.Replay] and [Player] send entries to a [Sink]: a function, a channel, or
 // one of package sinks. Each is acknowledged before the next. A player goes at full
 // speed, at the recorded pace times a factor, or stepwise, and can be paused. It
-// never skips an entry; only [NewViewer], which is for looking, filters.
+// never skips an entry; only [NewViewer], which is for looking, filters. With
+// ReplayOptions.Foreign it takes the journal of a machine too.
 //
 // # What this package does not do
 //

@@ -22,6 +22,10 @@ type Entry struct {
 	Path   string // the actor; "" is the program itself
 	Name   string // the device command, the kernel's kind or the output; "" for seeds, batch sizes and values
 	Data   []byte // read-only
+
+	// Version is of a machine's command: see ReplayOptions.Foreign. What a harness
+	// recorded has none.
+	Version uint32
 }
 
 // Records of the harness. A record's Name is the actor's path for seeds, batch

@@ -230,7 +230,11 @@ func (p *Player) play(ctx context.Context) error {
 
 // open starts to read and keeps the sample of the end for the progress.
 func (p *Player) open(ctx context.Context) (*scanner, error) {
-	s, err := newScanner(ctx, p.j)
+	scan := newScanner
+	if p.opts.Foreign {
+		scan = newAnyScanner
+	}
+	s, err := scan(ctx, p.j)
 	if err == nil {
 		p.mu.Lock()
 		p.end = s.sample

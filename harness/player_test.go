@@ -364,7 +364,7 @@ func TestViewer(t *testing.T) {
 	}{
 		{name: "everything", want: upTo(1, 20)},
 		{name: "kinds", filter: harness.Filter{Kinds: []journal.Kind{journal.KindDevice, journal.KindKernel}}, want: []uint64{4, 5, 10, 11, 16, 17}},
-		{name: "name", filter: harness.Filter{Name: "loss"}, want: []uint64{6, 12, 18}},
+		{name: "name", filter: harness.Filter{Names: []string{"loss", "loser"}}, want: []uint64{6, 12, 18}},
 		{name: "path and below", filter: harness.Filter{Path: "loader"}, want: []uint64{2, 8, 14, 19}},
 	}
 	for _, tt := range tests {
@@ -381,6 +381,66 @@ func TestViewer(t *testing.T) {
 				t.Errorf("passed over %d, want %d", v.Passed, 20-len(tt.want))
 			}
 		})
+	}
+}
+
+// machineJournal has two tenures of a machine, a command of version 3 in each.
+func machineJournal(t *testing.T) *memjournal.Journal {
+	t.Helper()
+	j := memjournal.New()
+	c := journal.Tracker{}
+	for epoch := range journal.Epoch(2) {
+		if _, err := j.Fence(t.Context(), epoch+1, "node"); err != nil {
+			t.Fatal(err)
+		}
+		for e, err := range j.Follow(t.Context(), c.Cursor.Pos) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, f, err := c.Take(e, new(journal.Batch)); err != nil || f.Epoch == epoch+1 {
+				break
+			}
+		}
+		w := journal.NewWriter(j, c.Cursor, journal.WriterConfig{})
+		b := w.NewBuilder()
+		b.Add(&journal.Record{Kind: journal.KindEpochStart, Time: 1e9, Data: []byte(`{"node":"n1"}`)})
+		b.Add(&journal.Record{Kind: journal.KindSession, Time: 2e9})
+		b.Add(&journal.Record{Kind: journal.KindCommand, Name: "add", Version: 3, Time: 3e9, Data: []byte("5")})
+		if err := w.Append(t.Context(), b, journal.Digest{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return j
+}
+
+// The same player drives the records of a machine where that is asked for: each is
+// an entry, with the version of its command.
+func TestReplayOfAMachine(t *testing.T) {
+	j := machineJournal(t)
+	var got []string
+	keep := harness.SinkFunc(func(_ context.Context, e *harness.Entry) error {
+		got = append(got, fmt.Sprintf("%d/%d run %d %v %v %q v%d %s", e.Number, e.Seq, e.Run, e.At, e.Kind, e.Name, e.Version, e.Data))
+		return nil
+	})
+	if err := player(t, j, keep, harness.ReplayOptions{}).Run(t.Context()); !errors.Is(err, harness.ErrForeign) {
+		t.Errorf("Run on a machine's journal = %v, want ErrForeign", err)
+	}
+	opts := harness.ReplayOptions{Foreign: true, Part: harness.Range{From: 3}}
+	if err := player(t, j, keep, opts).Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		`3/3 run 1 2s command "add" v3 5`,
+		`4/4 run 2 0s epoch-start "" v0 {"node":"n1"}`,
+		`5/5 run 2 0s session "" v0 `,
+		`6/6 run 2 0s command "add" v3 5`,
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the sink got %q, want %q", got, want)
+	}
+	var numbers collect
+	if err := player(t, recorded(t, tenSteps), &numbers, harness.ReplayOptions{Foreign: true}).Run(t.Context()); err != nil || !slices.Equal(numbers.numbers, upTo(1, 10)) {
+		t.Errorf("of a harness's journal the sink got %v, %v; want its own numbers", numbers.numbers, err)
 	}
 }
 

@@ -18,6 +18,7 @@ type scanner struct {
 	sample  journal.End      // of the end when the scan began; zero if j cannot tell
 	open    bool             // the end is not known: read until the backend has nothing more
 	timeout time.Duration    // of one wait for the backend; 0 means as long as ctx
+	plain   bool             // every record is an entry, numbered by its Seq
 
 	item    journal.Item
 	records []journal.Record
@@ -47,6 +48,21 @@ func newScanner(ctx context.Context, j journal.Journal) (*scanner, error) {
 	}, nil
 }
 
+// newAnyScanner is newScanner for a journal that a harness wrote or somebody else.
+func newAnyScanner(ctx context.Context, j journal.Journal) (*scanner, error) {
+	s, err := newScanner(ctx, j)
+	if err != nil {
+		return nil, err
+	}
+	_, err = s.next(ctx) // a fault other than this one is met again
+	s.close()
+	foreign := errors.Is(err, ErrForeign)
+	if s, err = newScanner(ctx, j); err == nil {
+		s.plain = foreign
+	}
+	return s, err
+}
+
 func (s *scanner) close() { s.r.Close() }
 
 // next returns the next entry, or io.EOF at the end. The entry is valid until
@@ -56,6 +72,10 @@ func (s *scanner) next(ctx context.Context) (*Entry, error) {
 		for s.at < len(s.records) {
 			r := &s.records[s.at]
 			s.at++
+			if s.plain {
+				s.takePlain(r)
+				return &s.entry, nil
+			}
 			if !numbered(r.Kind) {
 				if err := s.own(r); err != nil {
 					return nil, fmt.Errorf("read seq %d: %w", r.Seq, err)
@@ -86,6 +106,18 @@ func (s *scanner) take(r *journal.Record) error {
 	e.At = time.Duration(r.Time - s.start.Start).Truncate(time.Microsecond)
 	s.last = r.Request
 	return nil
+}
+
+// takePlain makes r the present entry as it is, whatever its kind.
+func (s *scanner) takePlain(r *journal.Record) {
+	if s.start.Start == 0 || r.Kind == journal.KindEpochStart {
+		s.start.Start = r.Time
+	}
+	s.entry = Entry{
+		Number: uint64(r.Seq), Seq: r.Seq, Time: r.Time, At: time.Duration(r.Time - s.start.Start).Truncate(time.Microsecond),
+		Run: r.Epoch, Kind: r.Kind, Name: r.Name, Version: r.Version, Data: r.Data,
+	}
+	s.last = s.entry.Number
 }
 
 // own takes in a record that is not an entry.

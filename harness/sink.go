@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -103,6 +104,11 @@ func (d Delivery) reply(err error) {
 type ReplayOptions struct {
 	Part Range
 
+	// Foreign takes the journals of machines too. There every live record is an
+	// entry whose Number is its Seq and whose Run is its tenure, since whose start
+	// At counts; it has no Path. Otherwise such a journal is ErrForeign.
+	Foreign bool
+
 	// Pace replays at the recorded pace times a factor: 1 is as it was, 10 ten
 	// times faster. 0 is full speed.
 	Pace float64
@@ -142,27 +148,15 @@ const maxPace = 1e9
 // A Filter selects entries to look at. The zero Filter takes everything.
 type Filter struct {
 	Kinds []journal.Kind
-	Path  string // this path and those below it; "" takes all
-	Name  string // exactly; "" takes all
+	Path  string   // this path and those below it; "" takes all
+	Names []string // exactly one of these; none takes all
 }
 
 // Match reports whether e is selected.
 func (f *Filter) Match(e *Entry) bool {
-	if f.Name != "" && e.Name != f.Name {
-		return false
-	}
-	if f.Path != "" && e.Path != f.Path && !below(e.Path, f.Path) {
-		return false
-	}
-	if len(f.Kinds) == 0 {
-		return true
-	}
-	for _, k := range f.Kinds {
-		if k == e.Kind {
-			return true
-		}
-	}
-	return false
+	return (len(f.Names) == 0 || slices.Contains(f.Names, e.Name)) &&
+		(len(f.Kinds) == 0 || slices.Contains(f.Kinds, e.Kind)) &&
+		(f.Path == "" || e.Path == f.Path || below(e.Path, f.Path))
 }
 
 func below(path, of string) bool {

@@ -20,6 +20,8 @@ type Message struct {
 	Name   string `json:"name,omitempty"` // the device command, kernel or output
 	Data   []byte `json:"data,omitempty"` // base64
 
+	Version uint32 `json:"version,omitempty"` // of a machine's command
+
 	Seed      string `json:"seed,omitempty"`       // of a seed, in decimal: JSON's numbers end at 2^53
 	BatchSize *int   `json:"batch_size,omitempty"` // of a batch size
 }
@@ -29,6 +31,7 @@ func MessageOf(e *harness.Entry) Message {
 	m := Message{
 		Number: e.Number, Seq: uint64(e.Seq), Time: e.Time.String(), Micros: e.At.Microseconds(), Run: uint64(e.Run),
 		Kind: e.Kind.String(), Path: e.Path, Name: e.Name, Data: e.Data,
+		Version: e.Version,
 	}
 	switch e.Kind {
 	case journal.KindSeed:

@@ -216,6 +216,21 @@ func TestExec(t *testing.T) {
 	}
 }
 
+// A command of a machine carries its version.
+func TestMessageHasTheVersion(t *testing.T) {
+	for version, want := range map[uint32]string{
+		0: `{"number":1,"seq":1,"time":"1970-01-01T00:00:00.000000001Z","micros":0,"run":1,"kind":"command","name":"add"}`,
+		3: `{"number":1,"seq":1,"time":"1970-01-01T00:00:00.000000001Z","micros":0,"run":1,"kind":"command","name":"add","version":3}`,
+	} {
+		got, err := json.Marshal(sinks.MessageOf(&harness.Entry{
+			Number: 1, Seq: 1, Time: 1, Run: 1, Kind: journal.KindCommand, Name: "add", Version: version,
+		}))
+		if err != nil || string(got) != want {
+			t.Errorf("version %d: got %s, %v; want %s", version, got, err, want)
+		}
+	}
+}
+
 // A sink can be a shell script.
 func TestExecShell(t *testing.T) {
 	if _, err := exec.LookPath("sh"); err != nil {
