@@ -10,7 +10,10 @@ import (
 
 // A ReaderConfig says how a Reader reads. The zero value reads from the start.
 type ReaderConfig struct {
-	From   Cursor // where to go on; the zero Cursor is the start
+	// From is where to go on; the zero Cursor is the start. One whose Prev is its Pos
+	// stands after an entry that is gone: the Reader goes on after it without reading
+	// it again.
+	From   Cursor
 	Source string // names the journal in errors
 
 	// SkipChain reads with the checksums alone, without computing the chain.
@@ -93,6 +96,7 @@ func NewReader(j Journal, cfg ReaderConfig) *Reader {
 		items: make(chan Item, readAhead), loans: make(loans, 2*readAhead+2), wake: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
 	p := &pump{Reader: r, track: Tracker{Cursor: cfg.From, SkipChain: true}, out: r.items}
+	p.whole = cfg.From.Pos > 0 && cfg.From.Prev == cfg.From.Pos
 	if !cfg.SkipChain {
 		l := newLinker(r)
 		p.out = l.in

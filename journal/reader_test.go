@@ -319,6 +319,25 @@ func TestReaderOfAJournalThatShrinks(t *testing.T) {
 	})
 }
 
+// A cursor that says that the entry at it cannot be met is gone on from, with every
+// check of what comes after.
+func TestReaderFromAnEntryThatIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		list := written(t, 5)
+		from := at(t, list, 3)
+		from.Prev, from.Before = from.Pos, journal.Hash{}
+		j := &scripted{follows: []func(context.Context, journal.Position, func(journal.Entry, error) bool){entries(list[3:], list[5].Pos, nil)}}
+		read(t, newReader(t, j, journal.ReaderConfig{From: from}), 3)
+		if j.from[0] != from.Pos {
+			t.Errorf("followed from %d, want %d", j.from[0], from.Pos)
+		}
+		from.Chain[0]++
+		if err := fails(t, newReader(t, j, journal.ReaderConfig{From: from})); !errors.Is(err, journal.ErrChain) {
+			t.Errorf("from another chain: err = %v, want %v", err, journal.ErrChain)
+		}
+	})
+}
+
 // What was trimmed is trimmed; but if only the entry at the cursor is gone, what
 // comes after it can be followed.
 func TestReaderOfATrimmedJournal(t *testing.T) {

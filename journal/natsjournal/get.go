@@ -99,8 +99,13 @@ func (j *Journal) decodeFence(m message) (fenceAt, error) {
 // direct reads messages by direct get: from any replica, so what it gives is
 // committed, but more may be.
 func (j *Journal) direct(ctx context.Context, after journal.Position, count, maxBytes int) iter.Seq2[message, error] {
+	return j.directOf(ctx, after, count, maxBytes, "")
+}
+
+// directOf reads those of one subject, or with "" all.
+func (j *Journal) directOf(ctx context.Context, after journal.Position, count, maxBytes int, subject string) iter.Seq2[message, error] {
 	msgs, err := jetstreamext.GetBatch(ctx, j.js, j.cfg.Stream, count,
-		jetstreamext.GetBatchSeq(uint64(after)+1), jetstreamext.GetBatchMaxBytes(maxBytes))
+		jetstreamext.GetBatchSeq(uint64(after)+1), jetstreamext.GetBatchMaxBytes(maxBytes), jetstreamext.GetBatchSubject(subject))
 	return messages(msgs, err)
 }
 

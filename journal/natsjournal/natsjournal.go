@@ -27,7 +27,8 @@ const DefaultOpenTimeout = 30 * time.Second
 const headroom = 4 << 10
 
 // A Journal is a handle on a journal in a stream. It implements journal.Journal,
-// journal.Ender, journal.Trimmer and journal.Describer.
+// journal.Ender, journal.Trimmer, journal.Locator, journal.Importer and
+// journal.Describer.
 type Journal struct {
 	cfg      Config
 	nc       *nats.Conn
