@@ -202,15 +202,24 @@ func (p *promotion) target(ctx context.Context) error {
 		return err
 	}
 	p.client.BaseURLs = []string{p.node.Admin}
+	if i == 0 && len(p.Global.Admin) == 1 {
+		p.client.BaseURLs = p.Global.Admin // the one that answered, however it is reached
+	}
 	return nil
 }
 
 // pick returns the row of the node to be promoted. It guesses nothing: with
 // several URLs the node must be named.
 func (p *promotion) pick() (int, error) {
+	if rows := p.status.Nodes; len(p.Global.Admin) == 1 && len(rows) > 0 && (p.flags.node == "" || p.flags.node == rows[0].Node) {
+		return 0, nil // the one that answered
+	}
+	if same := sameNames(p.status.Nodes)[p.flags.node]; same != nil {
+		return 0, usagef("%d processes have the name %s: name one of them by its URL alone: --admin %s", len(same), p.flags.node, strings.Join(same, " or --admin "))
+	}
 	var names []string
 	for i, n := range p.status.Nodes {
-		if n.Reachable && (n.Node == p.flags.node || p.flags.node == "" && len(p.Global.Admin) == 1) {
+		if n.Reachable && n.Node == p.flags.node && n.Node != "" {
 			return i, nil
 		}
 		if n.Reachable {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -175,14 +176,30 @@ func (e *Env) serve(ctx context.Context, f serveFlags) error {
 		return err
 	}
 	o.attach(n, f.advertiseAdmin)
+	names := namesakes{overview: n.Overview, started: admin.At(o.started), own: srv.AdminURL(), peers: f.peers, ask: e.rowsOf, log: log}
 	checking, stopChecking := context.WithCancel(ctx)
-	checked := make(chan struct{})
-	go func() { defer close(checked); o.keepChecking(checking, n) }()
-	defer func() { stopChecking(); <-checked }()
+	var checked sync.WaitGroup
+	checked.Go(func() { o.keepChecking(checking, n) })
+	checked.Go(func() { names.watch(checking) })
+	defer func() { stopChecking(); checked.Wait() }()
 	if err := e.announce(ready{"ready", f.node, n.Owner(), srv.AdminURL(), srv.PublicURL(), f.advertise}); err != nil {
 		return err
 	}
 	return e.live(ctx, n, ln)
+}
+
+// rowsOf asks the nodes at these admin URLs for their rows.
+func (e *Env) rowsOf(ctx context.Context, urls []string) ([]admin.NodeStatus, error) {
+	token, err := e.token()
+	if err != nil {
+		return nil, err
+	}
+	c := &admin.Client{BaseURLs: urls, Token: token}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(ctx, e.Global.Timeout)
+	defer cancel()
+	s, err := c.Status(ctx)
+	return s.Nodes, err
 }
 
 func (f *serveFlags) start() node.Start {

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -49,7 +51,7 @@ func (e *Env) showStatus(ctx context.Context, f statusFlags) error {
 	if err != nil {
 		return err
 	}
-	if err := e.printStatus(s); err != nil {
+	if err := e.printStatus(ctx, s); err != nil {
 		return err
 	}
 	if f.exitCode && !allReady(s) {
@@ -86,7 +88,7 @@ func (e *Env) watchStatus(ctx context.Context, every time.Duration) error {
 		}
 		if err != nil {
 			fmt.Fprintf(e.Stderr, "%s: status: %v\n", e.App.Name, err)
-		} else if err := e.printStatus(s); err != nil {
+		} else if err := e.printStatus(ctx, s); err != nil {
 			return err
 		}
 		select {
@@ -97,7 +99,7 @@ func (e *Env) watchStatus(ctx context.Context, every time.Duration) error {
 	}
 }
 
-func (e *Env) printStatus(s admin.Status) error {
+func (e *Env) printStatus(ctx context.Context, s admin.Status) error {
 	if e.Global.JSON {
 		return json.NewEncoder(e.Stdout).Encode(s)
 	}
@@ -105,7 +107,9 @@ func (e *Env) printStatus(s admin.Status) error {
 	v := statusView{Env: e, w: &b, s: s, now: e.Now()}
 	v.head()
 	v.rows()
+	v.absent(ctx)
 	v.verdicts()
+	v.namesakes()
 	_, err := io.WriteString(e.Stdout, b.String())
 	return err
 }
@@ -225,6 +229,47 @@ func agrees(n *admin.NodeStatus) string {
 		return "NO, after " + grouped(n.Checkpoint.Seq)
 	}
 	return "at " + grouped(n.Checkpoint.Seq)
+}
+
+// absent says what a node that answered knows of the primary, if that is in no row
+// that serves: the node asked may have no peers.
+func (v *statusView) absent(ctx context.Context) {
+	from := -1
+	for i := range v.s.Nodes {
+		n := &v.s.Nodes[i]
+		if n.Reachable && n.State == admin.Serving {
+			return
+		}
+		if n.Reachable && from < 0 {
+			from = i
+		}
+	}
+	if from < 0 || v.s.Epoch == 0 {
+		return
+	}
+	name := v.s.Nodes[from].Node
+	var known admin.Checks
+	err := v.ask(ctx, func(ctx context.Context, c *admin.Client) (err error) {
+		known, err = c.Checks(ctx, name)
+		return err
+	})
+	for i := range known.Checks {
+		if c := &known.Checks[i]; err == nil && c.ID == admin.CheckPrimary {
+			fmt.Fprintf(v.w, "  primary   not among these; %s says: %s\n", name, c.Detail)
+		}
+	}
+	if v.s.Nodes[from].State != admin.Promoting && len(v.s.Nodes) == 1 {
+		fmt.Fprintf(v.w, "  only %s was asked, and it has no --peers: name all nodes with --admin\n", name)
+	}
+}
+
+// namesakes warns of nodes that cannot be told apart by their names.
+func (v *statusView) namesakes() {
+	same := sameNames(v.s.Nodes)
+	for _, name := range slices.Sorted(maps.Keys(same)) {
+		fmt.Fprintf(v.w, "  warn  %d processes have the name %s, at %s: start each with a --node of its own\n",
+			len(same[name]), name, strings.Join(same[name], ", "))
+	}
 }
 
 // verdicts tells which nodes can be promoted, and what is wrong with others.
