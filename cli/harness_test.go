@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"sync"
 	"testing"
@@ -39,6 +40,7 @@ func TestHarnessScripts(t *testing.T) {
 		Dir: filepath.Join("testdata", "harness"),
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("DATA", data)
+			env.Setenv("SHELL_SINK", shellSink(t))
 			env.Values[processesKey{}] = processes{}
 			env.Values[serversKey{}] = map[string]*recordServer{}
 			return nil
@@ -57,6 +59,20 @@ func TestHarnessScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 	})
+}
+
+// shellSink returns the sink in a line of shell that docs/HARNESS.md shows.
+func shellSink(t *testing.T) string {
+	t.Helper()
+	doc, err := os.ReadFile(filepath.Join("..", "docs", "HARNESS.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`(?m)^In a shell:\n\n    (.+)$`).FindSubmatch(doc)
+	if m == nil {
+		t.Fatal("docs/HARNESS.md shows no sink in a shell")
+	}
+	return string(m[1])
 }
 
 // record DIR [PLANT] records a run of job in a journal on files.
