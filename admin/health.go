@@ -3,6 +3,7 @@ package admin
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -65,11 +66,15 @@ func inState(s *Snapshot, want ...State) condition {
 
 func journalUp(s *Snapshot) condition {
 	c := condition{name: "journal"}
-	if !s.Journal.Up {
-		c.fault = "unreachable"
-		if s.Node.State == Serving {
-			c.fault = "unreachable: no appends possible"
-		}
+	if s.Journal.Up {
+		return c
+	}
+	c.fault = "unreachable"
+	if s.Node.State == Serving {
+		c.fault = "no appends possible"
+	}
+	if s.Journal.Error != "" {
+		c.fault += ": " + strings.ReplaceAll(s.Journal.Error, "\n", "; ") // one condition is one line
 	}
 	return c
 }

@@ -87,6 +87,9 @@ func TestHealthQueries(t *testing.T) {
 		{name: "plain", path: "/readyz", status: 200, body: "ok\n"},
 		{name: "verbose", path: "/readyz?verbose", status: 200, body: "[+]loop ok\n[+]state ok\n[+]journal ok\n[+]lag ok\n"},
 		{name: "failing", path: "/readyz", also: unknownLag, status: 503, body: "[-]lag failed: unknown (limit 1000 records)\n"},
+		{name: "without a journal", path: "/readyz", also: journalDown, status: 503, body: "[-]journal failed: unreachable: timeout; read: refused\n"},
+		{name: "a full store", path: "/readyz", also: fullStore, status: 503, body: "[-]journal failed: no appends possible: journal: full\n"},
+		{name: "a full store", path: "/primary", also: fullStore, status: 503, body: "[-]journal failed: no appends possible: journal: full\n"},
 		{name: "excluded", path: "/readyz?exclude=lag", also: unknownLag, status: 200, body: "ok\n"},
 		{
 			name: "excluded verbosely", path: "/readyz?verbose&exclude=lag,disk", also: unknownLag, status: 200,
@@ -119,6 +122,15 @@ func TestHealthQueries(t *testing.T) {
 			}
 		})
 	}
+}
+
+func journalDown(s *Snapshot) {
+	s.Journal.Up, s.Journal.Error = false, "timeout\nread: refused"
+}
+
+func fullStore(s *Snapshot) {
+	s.Node.State, s.Node.Role = Serving, Primary
+	s.Journal.Up, s.Journal.Error = false, "journal: full"
 }
 
 func unknownLag(s *Snapshot) { s.Node.Lag = Lag{} }

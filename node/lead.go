@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync"
 	"time"
 
 	"understudy.dev/journal"
@@ -50,7 +51,7 @@ func (n *Node) lead(ctx context.Context) State {
 			runtime.Gosched() // those who were answered come again before the next batch goes out
 		case <-l.in.signal:
 		case <-look.C:
-			l.barrier = l.barrier || n.meter.Progress().Tail.Epoch > l.epoch
+			l.barrier = l.barrier || l.outbid() || !l.fullAt.IsZero() && time.Since(l.fullAt) >= probeFull
 		case p := <-n.promotions:
 			l.asked, l.barrier = p, true
 		case <-ctx.Done():
@@ -98,8 +99,10 @@ type leader struct {
 	jobs, done chan *bundle
 	life       context.Context // of the node
 	ctx        context.Context // of appends
-	stop       context.CancelFunc
-	unwatch    func() bool
+	stop       context.CancelCauseFunc
+	detach     func() bool
+	watcher    sync.WaitGroup
+	fullAt     time.Time // when an append was refused for lack of room; zero if the last was not
 }
 
 func newLeader(ctx context.Context, n *Node) *leader {
@@ -108,10 +111,36 @@ func newLeader(ctx context.Context, n *Node) *leader {
 		next: &bundle{batch: n.writer.NewBuilder()}, idle: &bundle{batch: n.writer.NewBuilder()},
 		jobs: make(chan *bundle, 1), done: make(chan *bundle, 1), life: ctx,
 	}
-	l.ctx, l.stop = context.WithCancel(context.WithoutCancel(ctx))
-	l.unwatch = context.AfterFunc(ctx, func() { time.AfterFunc(finishWithin, l.stop) })
+	l.ctx, l.stop = context.WithCancelCause(context.WithoutCancel(ctx))
+	l.detach = context.AfterFunc(ctx, func() { time.AfterFunc(finishWithin, func() { l.stop(errStopping) }) })
+	if n.cfg.AppendWithin > 0 {
+		l.watcher.Go(l.watch)
+	}
 	go l.appendAll()
 	return l
+}
+
+// errStopping ends what is under way when a tenure is over.
+var errStopping = errors.New("the node stops")
+
+// watch ends appends when one has been under way for too long. It looks now and
+// then, since a timer for each append would take about as long as a small append.
+// If the append is done at that very moment, the next one ends the tenure.
+func (l *leader) watch() {
+	within := l.cfg.AppendWithin
+	tick := time.NewTicker(min(lookForFence, within))
+	defer tick.Stop()
+	for {
+		select {
+		case now := <-tick.C:
+			if l.appends.took(now) >= within {
+				l.stop(fmt.Errorf("the journal left an append without an outcome for %v", within))
+				return
+			}
+		case <-l.ctx.Done():
+			return
+		}
+	}
 }
 
 // appendAll is the goroutine that has the append in flight that was sent ahead.
@@ -124,7 +153,9 @@ func (l *leader) appendAll() {
 
 func (l *leader) append(b *bundle) {
 	began := time.Now()
+	l.appends.begin(began)
 	b.err = l.writer.Append(l.ctx, b.batch, b.digest)
+	l.appends.end(b.err)
 	b.took = time.Since(began)
 	b.cursor = l.writer.Cursor()
 	l.done <- b
@@ -216,6 +247,7 @@ func (l *leader) finished(b *bundle) (State, bool) {
 	if b.err != nil {
 		return l.failed(b)
 	}
+	l.fullAt = time.Time{}
 	l.sendAhead()
 	for i := range b.records {
 		b.records[i].Seq, b.records[i].Epoch = b.first+journal.Seq(i), l.epoch
@@ -263,10 +295,20 @@ func (l *leader) recycle(b *bundle) {
 	}
 }
 
+// outbid reports whether a larger epoch than this one was seen. It is a sample: the
+// append that it leads to decides.
+func (l *leader) outbid() bool { return l.meter.Progress().Tail.Epoch > l.epoch }
+
 // failed answers a bundle that was not, or perhaps, appended.
 func (l *leader) failed(b *bundle) (State, bool) {
 	outcome := journal.OutcomeOf(b.err)
-	if outcome == journal.NotDone && (errors.Is(b.err, journal.ErrFull) || errors.Is(b.err, journal.ErrTooLarge)) {
+	full := errors.Is(b.err, journal.ErrFull)
+	// A store without room for a batch may have taken a fence: a primary that would
+	// never find out steps down.
+	if outcome == journal.NotDone && (full && !l.outbid() || errors.Is(b.err, journal.ErrTooLarge)) {
+		if full {
+			l.fullAt = time.Now()
+		}
 		l.log.Error("batch refused by the journal", "event", "append.refused", "records", len(b.records), "error", b.err)
 		l.release(b)
 		l.answerAll(b, Result{Status: NotDone, Err: b.err})
@@ -274,8 +316,10 @@ func (l *leader) failed(b *bundle) (State, bool) {
 		l.recycle(b)
 		return Leading, false
 	}
+	if l.Node.cursor != b.cursor {
+		l.meter.Advance(b.cursor, 0)
+	}
 	l.Node.cursor = b.cursor
-	l.meter.Advance(b.cursor, 0)
 	l.handBack(b.asked)
 	res := Result{Status: Unknown, Err: b.err}
 	if outcome == journal.NotDone {
@@ -298,7 +342,7 @@ func (l *leader) failed(b *bundle) (State, bool) {
 // isPrimary answers a promotion that asked for what this node is already.
 func (l *leader) isPrimary(b *bundle) {
 	if b.asked != nil {
-		b.asked.answer(Report{}, l.refusal(AlreadyPrimary, nil))
+		b.asked.answer(Report{}, l.refusal(AlreadyPrimary, b.err))
 	}
 }
 
@@ -357,12 +401,14 @@ func (l *leader) close() {
 	}
 	l.answerRest()
 	close(l.jobs)
-	l.unwatch()
-	l.stop()
+	l.detach()
+	l.stop(errStopping)
+	l.watcher.Wait()
 	for b := range l.done { // until the goroutine has ended
 		l.abandon(b)
 	}
 	l.handBack(l.asked)
+	l.appends.reset()
 	l.writer = nil
 }
 

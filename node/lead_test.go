@@ -171,7 +171,7 @@ func TestJournalDownThenBack(t *testing.T) {
 		for id := range uint64(50) {
 			answers = append(answers, a.later(put(id)))
 		}
-		time.Sleep(time.Minute)
+		time.Sleep(20 * time.Second)
 		if p := a.Progress(); p.TailErr == nil {
 			t.Error("the tail could be read")
 		}

@@ -81,6 +81,13 @@ type Config struct {
 	// PromoteWithin bounds a promotion whose request has no deadline. Default 30 s.
 	PromoteWithin time.Duration
 
+	// AppendWithin bounds how long an append may be without an outcome. After it
+	// those in that append are answered Unknown, those behind it NotPrimary, and the
+	// node follows, until it is promoted again. Default 30 s: several elections of a
+	// JetStream leader. Below 0 there is no bound: the node waits until the journal
+	// is back or another node has fenced it.
+	AppendWithin time.Duration
+
 	// Probe, if not nil, asks whether the primary of a tenure still answers: nil
 	// says that it does. It must return soon after ctx ends. Check "primary".
 	Probe func(ctx context.Context, t machine.Tenure) error
@@ -129,6 +136,7 @@ type Node struct {
 	limits     admission
 	waiters    sync.Pool // of *waiter, so that Submit allocates nothing
 	view       atomic.Pointer[view]
+	appends    appends
 	busy       atomic.Int64 // Unix ns since when the machine has been applying; 0 if it is not
 	reconnects atomic.Uint64
 	closed     chan struct{}
@@ -151,6 +159,9 @@ func New(cfg Config) (*Node, error) {
 	}
 	if cfg.PromoteWithin == 0 {
 		cfg.PromoteWithin = 30 * time.Second
+	}
+	if cfg.AppendWithin == 0 {
+		cfg.AppendWithin = 30 * time.Second
 	}
 	if cfg.now == nil {
 		cfg.now = time.Now

@@ -79,7 +79,7 @@ func (n *Node) Overview() Overview {
 	v := n.view.Load()
 	s := Overview{
 		Node: n.cfg.Name, Owner: n.owner, Machine: n.cfg.Machine.Name, Version: n.cfg.Machine.Version,
-		State: v.state, Progress: n.meter.Progress(), Digest: v.digest, Agreed: v.agreed, Compared: v.compared, Blind: v.blind,
+		State: v.state, Progress: n.Progress(), Digest: v.digest, Agreed: v.agreed, Compared: v.compared, Blind: v.blind,
 		Sessions: v.sessions, Tenure: v.tenure, TenureAt: v.tenureAt, Err: v.halted, Reconnects: n.reconnects.Load(),
 	}
 	if in := n.intake.Load(); in != nil {
@@ -91,16 +91,23 @@ func (n *Node) Overview() Overview {
 	return s
 }
 
-// Progress returns how far the node has come.
-func (n *Node) Progress() replay.Progress { return n.meter.Progress() }
+// Progress returns how far the node has come. Of a primary whose appends hang or
+// are refused for lack of room, TailErr says so.
+func (n *Node) Progress() replay.Progress {
+	p := n.meter.Progress()
+	if p.TailErr == nil {
+		p.TailErr = n.appends.fault(time.Now())
+	}
+	return p
+}
 
 // Leader returns whether this node is the primary, where clients reach the
-// primary as far as this node knows ("" if not, or if the open epoch is newer
-// than the tenure it knows), and the open epoch.
+// primary as far as this node knows ("" if not, if the open epoch is newer than
+// the tenure it knows, or if that was its own), and the open epoch.
 func (n *Node) Leader() (primary bool, addr string, epoch journal.Epoch) {
 	epoch = n.meter.Progress().Epoch
 	v := n.view.Load()
-	if v.tenure.Epoch == epoch {
+	if v.tenure.Epoch == epoch && (v.state == Leading || v.tenure.Client != n.cfg.Client) {
 		addr = v.tenure.Client
 	}
 	return v.state == Leading, addr, epoch

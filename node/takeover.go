@@ -323,6 +323,7 @@ func (t *takeover) tenure() machine.Tenure {
 }
 
 func (n *Node) appendTrouble(err error, attempt int) {
+	n.appends.retried(err)
 	if attempt <= 3 || attempt%40 == 0 {
 		n.log.Warn("append is being resolved", "event", "append.unknown", "attempt", attempt, "error", err)
 	}
