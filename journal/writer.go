@@ -26,6 +26,10 @@ type WriterConfig struct {
 	// OnRetry, if not nil, is told of each append that did not simply succeed and
 	// is being resolved. It is called from Append and must not block.
 	OnRetry func(err error, attempt int)
+
+	// OnSkip, if not nil, is told of each dead batch, with the number of its
+	// records, and of each void fence that was read over. As OnRetry otherwise.
+	OnSkip func(v Verdict, records int)
 }
 
 // maxBatch bounds batches of backends that have no bound of their own. Larger
@@ -227,6 +231,10 @@ func (w *Writer) look(ctx context.Context, b *Builder, raw []byte) (done bool, e
 		case verdict == Live:
 			return false, &CorruptError{Pos: e.Pos, Seq: got.First - 1, Offset: -1, Err: fmt.Errorf(
 				"%w: %s appended a batch that this process did not", ErrWriter, got.Owner)}
+		case w.cfg.OnSkip != nil && verdict == Dead:
+			w.cfg.OnSkip(Dead, got.Count)
+		case w.cfg.OnSkip != nil:
+			w.cfg.OnSkip(Void, 0)
 		}
 	}
 	return false, nil

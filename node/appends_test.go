@@ -200,3 +200,29 @@ func TestFencedWhileTheStoreIsFull(t *testing.T) {
 		}
 	})
 }
+
+// RULES 13: dead batches and void fences that a primary meets while it appends are
+// counted, as by those who follow.
+func TestPrimaryCountsWhatIsDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, _, store := pair(t)
+		a, c := join(t, store.Handle(), "a2", nil), join(t, store.Handle(), "c", nil)
+		a.lead(t)
+		b.stop()
+		late := journal.NewBuilder("old/1", 1000, 0)
+		for range 3 {
+			if err := late.Add(&journal.Record{Kind: journal.KindCommand, Name: "put"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		store.Put(late.Seal(2, 1, journal.Digest{}, journal.Hash{}))
+		store.Put(journal.AppendFence(nil, 1, "old/2"))
+		a.submit(t, put(1), node.Done)
+		synctest.Wait()
+		for _, m := range []*member{a, c} {
+			if p := m.Progress(); p.Dead != 1 || p.DeadRecords != 3 || p.Void != 1 {
+				t.Errorf("%s: %d dead batches with %d records, %d void fences", m.Owner(), p.Dead, p.DeadRecords, p.Void)
+			}
+		}
+	})
+}

@@ -275,7 +275,7 @@ func (t *takeover) drain() (State, error) {
 // applies it.
 func (t *takeover) open() (State, error) {
 	t.closeFollower()
-	t.writer = journal.NewWriter(t.cfg.Journal, t.cursor, journal.WriterConfig{OnRetry: t.appendTrouble})
+	t.writer = journal.NewWriter(t.cfg.Journal, t.cursor, journal.WriterConfig{OnRetry: t.appendTrouble, OnSkip: t.skipped})
 	tenure, err := json.Marshal(t.tenure())
 	if err != nil {
 		panic(fmt.Sprintf("marshal tenure: %v", err)) // strings and numbers only
@@ -320,6 +320,13 @@ func (t *takeover) tenure() machine.Tenure {
 		How: t.p.How, Operation: t.p.Operation, Actor: t.p.Actor, Reason: t.p.Reason, Accepted: t.p.Accept,
 		Client: t.cfg.Client, Admin: t.cfg.Admin,
 	}
+}
+
+// skipped takes note of what the Writer read over: a primary that was fenced wrote
+// it all the same, which is an alarm (RULES 13).
+func (n *Node) skipped(v journal.Verdict, records int) {
+	n.meter.Skip(v, records)
+	n.log.Warn("read over what changes nothing", "event", "journal.skipped", "verdict", v, "records", records)
 }
 
 func (n *Node) appendTrouble(err error, attempt int) {

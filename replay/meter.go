@@ -158,16 +158,28 @@ func (m *Meter) took(it *journal.Item) {
 			return
 		}
 		p.at(it.Cursor)
-		switch it.Verdict {
-		case journal.Live:
+		if it.Verdict == journal.Live {
 			p.applied(it.Batch.Count)
-		case journal.Dead:
-			p.Dead++
-			p.DeadRecords += uint64(it.Batch.Count)
-		case journal.Void:
-			p.Void++
 		}
+		p.skipped(it.Verdict, it.Batch.Count)
 	})
+}
+
+// Skip accounts for a dead batch of so many records, or a void fence, that the node
+// itself read over while appending. It may be called from any goroutine.
+func (m *Meter) Skip(v journal.Verdict, records int) {
+	m.change(func(p *Progress) { p.skipped(v, records) })
+}
+
+// skipped counts what changes nothing.
+func (p *Progress) skipped(v journal.Verdict, records int) {
+	switch v {
+	case journal.Dead:
+		p.Dead++
+		p.DeadRecords += uint64(records)
+	case journal.Void:
+		p.Void++
+	}
 }
 
 // Advance accounts for a batch of n records that the node itself appended and
