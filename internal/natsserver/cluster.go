@@ -169,6 +169,6 @@ func (c *LocalCluster) Shutdown() {
 		s.ns.Shutdown()
 	}
 	for _, s := range c.Servers {
-		s.WaitForShutdown()
+		s.Shutdown()
 	}
 }

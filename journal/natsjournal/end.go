@@ -58,7 +58,6 @@ func (j *Journal) end(ctx context.Context) (journal.End, error) {
 	if err := j.compare(state, t.newest.fence); err != nil {
 		return journal.End{}, err
 	}
-	j.seen.checked.Store(int64(time.Since(j.seen.since)))
 	if err := j.sampleFirst(ctx, state); err != nil {
 		return journal.End{}, err
 	}

@@ -34,7 +34,7 @@ func (j *Journal) fence(ctx context.Context, want journal.Fence) (journal.Positi
 	if err := j.usable(ctx); err != nil {
 		return 0, err
 	}
-	if err := j.intact(ctx); err != nil {
+	if err := j.intact(ctx); errors.Is(err, journal.ErrLost) { // any other error says that there is no leader yet
 		return 0, err
 	}
 	ctx, done := j.within(ctx)

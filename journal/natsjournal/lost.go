@@ -66,11 +66,9 @@ func (w *witness) err() error {
 	return nil
 }
 
-// due reports whether it is time to look at the stream again, and counts it as
-// done: a look that fails is not repeated by the next append.
+// due reports whether it is time to look at the stream again.
 func (w *witness) due() bool {
-	now, last := int64(time.Since(w.since)), w.checked.Load()
-	return now-last >= int64(checkEvery) && w.checked.CompareAndSwap(last, now)
+	return time.Since(w.since)-time.Duration(w.checked.Load()) >= checkEvery
 }
 
 // missed reports loss that one answer of the stream's leader proves: it has, or
@@ -83,13 +81,21 @@ func (w *witness) missed(s streamState) error {
 	case s.last < max(fence, batch):
 		return nil
 	case fence > 0 && s.fences == 0:
-		return w.conclude("the fence at position %d is gone and no other is left; the stream has positions %d to %d", fence, s.first, s.last)
+		return w.conclude("the fence at position %d is gone and no other is left; %v", fence, s)
 	case s.first > fence && fence > 0:
-		return w.conclude("the fence at position %d is gone; the stream begins at position %d", fence, s.first)
+		return w.conclude("the fence at position %d is gone; %v", fence, s)
 	case batch > 0 && s.batches == 0:
-		return w.conclude("the batch at position %d is gone and no other is left; the stream has positions %d to %d", batch, s.first, s.last)
+		return w.conclude("the batch at position %d is gone and no other is left; %v", batch, s)
 	}
 	return nil
+}
+
+// String says what a stream has.
+func (s streamState) String() string {
+	if s.first > s.last {
+		return fmt.Sprintf("the stream is empty up to position %d", s.last)
+	}
+	return fmt.Sprintf("the stream has positions %d to %d", s.first, s.last)
 }
 
 // compare holds what a server said against what this handle knows. newest is the
@@ -104,11 +110,12 @@ func (j *Journal) compare(s streamState, newest fenceAt) error {
 		return j.seen.conclude("the fence of epoch %d by %q lies at position %d, where another entry was acknowledged or read up to position %d",
 			newest.Epoch, newest.Owner, newest.pos, through)
 	}
+	j.seen.checked.Store(int64(time.Since(j.seen.since)))
 	return nil
 }
 
-// intact fails if loss was found, and looks for it if nobody has for checkEvery.
-// What cannot be asked is not found: the write itself will hear of it.
+// intact fails if loss was found, and looks for it if nobody has for checkEvery. It
+// fails too if it cannot look: after an outage the stream may be another one.
 func (j *Journal) intact(ctx context.Context) error {
 	if err := j.seen.err(); err != nil || !j.seen.due() {
 		return err
@@ -117,11 +124,11 @@ func (j *Journal) intact(ctx context.Context) error {
 	defer done()
 	state, err := j.state(ctx)
 	if err != nil {
-		return nil
+		return fmt.Errorf("look at the stream first: %w", err)
 	}
 	newest, err := j.newestFence(ctx)
 	if err != nil {
-		return nil
+		return fmt.Errorf("look for the newest fence first: %w", err)
 	}
 	return j.compare(state, newest)
 }

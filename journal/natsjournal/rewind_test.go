@@ -1,12 +1,14 @@
 package natsjournal_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -80,4 +82,77 @@ func eventually(t *testing.T, f func(ctx context.Context) error) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+// On three replicas, where the server is not asked to compare the epoch, the
+// handle of the old primary finds by itself that the end was lost and filled
+// again: before it appends, and when it is sampled. So does the reader of a
+// standby that read what was lost.
+func TestReplicatedTailFilledAgain(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a cluster of three takes seconds")
+	}
+	dir := filepath.Join(t.TempDir(), "store")
+	c, err := natsserver.StartLocalCluster(t.Context(), natsserver.LocalClusterConfig{Dir: dir, NoSync: true})
+	must(t, err)
+	t.Cleanup(c.Shutdown)
+	restart := func(between func()) {
+		t.Helper()
+		c.Shutdown()
+		between()
+		for i := range c.Servers {
+			must(t, c.Restart(t.Context(), i))
+		}
+		must(t, c.WaitForLeader(t.Context()))
+	}
+	cfg := natsjournal.Config{URL: strings.Join(c.ClientURLs(), ","), Replicas: 3, Create: true}
+	j := open(t, cfg)
+	w := newWriter(t, j, 1, "old")
+	must(t, w.append(t.Context()))
+	kept := entriesOf(t, j, 2)
+	restart(func() { must(t, os.CopyFS(dir+".before", os.DirFS(dir))) })
+	for range 2 {
+		must(t, w.append(t.Context()))
+	}
+	standby := journal.NewReader(open(t, cfg), journal.ReaderConfig{})
+	defer standby.Close()
+	readTo(t, standby, w.Cursor().Seq)
+	restart(func() {
+		must(t, os.RemoveAll(dir))
+		must(t, os.Rename(dir+".before", dir))
+	})
+
+	k := open(t, cfg)
+	next := journaltest.NewPen("next")
+	for _, e := range kept {
+		must(t, next.Take(e))
+	}
+	eventually(t, func(ctx context.Context) error { return next.Fence(ctx, k, 2) })
+	must(t, next.Append(t.Context(), k, journaltest.Records(1, 8)...))
+	if next.Cursor().Pos != w.Cursor().Pos {
+		t.Fatalf("the new primary is at %d, the old one at %d: the gap is not filled", next.Cursor().Pos, w.Cursor().Pos)
+	}
+	if err := w.append(t.Context()); !errors.Is(err, journal.ErrLost) {
+		t.Errorf("append of the old primary: err = %v, want %v", err, journal.ErrLost)
+	}
+	if _, err := j.End(t.Context()); !errors.Is(err, journal.ErrLost) {
+		t.Errorf("sample by the old primary: err = %v, want %v", err, journal.ErrLost)
+	}
+	if err := fails(t.Context(), standby); !errors.Is(err, journal.ErrLost) {
+		t.Errorf("standby that read what was lost: err = %v, want %v", err, journal.ErrLost)
+	}
+	must(t, next.Append(t.Context(), k, journaltest.Records(1, 8)...)) // nothing landed in between
+}
+
+// entriesOf returns the first n entries.
+func entriesOf(t *testing.T, j journal.Journal, n int) (entries []journal.Entry) {
+	t.Helper()
+	f := follow(t, j, 0)
+	for range n {
+		e, err := f.entry()
+		must(t, err)
+		e.Data = bytes.Clone(e.Data)
+		entries = append(entries, e)
+	}
+	return entries
 }
