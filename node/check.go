@@ -25,7 +25,7 @@ func (v Verdict) String() string { return [...]string{"ok", "warn", "fail"}[v] }
 
 // A Check is one reason for or against a promotion.
 type Check struct {
-	ID         string // role, journal, capability, gap, hash, build, tail, lag, primary
+	ID         string // role, journal, capability, gap, hash, build, tail, lag, primary; clock, if it warns
 	Verdict    Verdict
 	Detail     string // what was measured, and the limit
 	Acceptable bool   // whether an operator may accept its failure by id
@@ -93,7 +93,22 @@ func (n *Node) checks(ctx context.Context, cursor journal.Position, end journal.
 	add("lag", Fail, true, fault, fmt.Sprintf("%d records behind", lag.Records))
 	fault, fine := n.probePrimary(ctx, v)
 	add("primary", Fail, true, fault, fine)
+	if ahead := aheadOf(n.cfg.now(), max(p.Time, end.Time)); ahead > maxAhead {
+		add("clock", Warn, false, fmt.Sprintf("the newest record is %v ahead of this node's clock: until the clock is there, records are a nanosecond apart",
+			ahead.Round(time.Millisecond)), "")
+	}
 	return list
+}
+
+// maxAhead is how far the log may be ahead of this node's clock without a word.
+// Clocks that are kept by NTP differ by milliseconds; one that is a second off is
+// not kept, here or on the node that wrote the log.
+const maxAhead = time.Second
+
+// aheadOf returns how far the newest record is ahead of the clock (RULES 19). A log
+// that is ahead refuses nothing: times are strange for a while, and nothing else is.
+func aheadOf(now time.Time, newest journal.Time) time.Duration {
+	return time.Duration(newest - journal.TimeOf(now))
 }
 
 func (n *Node) buildFault(v *view) string {

@@ -127,6 +127,11 @@ func (t *takeover) prepare() (State, error) {
 	if err != nil {
 		return Following, t.refusal(ExpectationFailed, err)
 	}
+	for _, c := range before {
+		if c.Verdict == Warn {
+			t.log.Warn("promoting in spite of a warning", "event", "promotion.warned", "check", c.ID, "detail", c.Detail)
+		}
+	}
 	t.report.Checks = before
 	return TakingOver, nil
 }
