@@ -10,7 +10,7 @@ import (
 	"io"
 	"iter"
 	"slices"
-	"sort"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -37,11 +37,13 @@ type event struct {
 		DeviceID    int      `json:"Device Id"`
 		DeviceType  int      `json:"Device Type"`
 	} `json:"args"`
-	TID any `json:"tid"`
+	TID json.RawMessage `json:"tid"` // of some events no number
 }
 
 // A kineto gathers commands while events come in any order.
 type kineto struct {
+	kept     int64 // bytes, from above
+	most     int64 // that may be kept
 	commands []Command
 	calls    map[uint64]int     // index in commands by correlation
 	effects  map[uint64][]event // on the device, by correlation
@@ -51,11 +53,12 @@ type kineto struct {
 // readKineto reads a whole trace, joins calls with their effects, and yields the
 // commands by time. A kernel whose call is not in the trace becomes a launch of its
 // own, without API, at the time it started.
-func readKineto(r *bufio.Reader) iter.Seq2[Command, error] {
+func readKineto(r *bufio.Reader, max bounds) iter.Seq2[Command, error] {
 	return func(yield func(Command, error) bool) {
-		k := &kineto{calls: make(map[uint64]int), effects: make(map[uint64][]event), lines: make(map[uint64]int)}
-		lines := &lineCounter{r: r}
+		k := &kineto{most: max.kept, calls: make(map[uint64]int), effects: make(map[uint64][]event), lines: make(map[uint64]int)}
+		lines := &lineCounter{r: r, max: max.value}
 		d := json.NewDecoder(lines)
+		lines.taken = d.InputOffset
 		if err := k.read(d, lines); err != nil {
 			yield(Command{}, &LineError{lines.line(faultOffset(d, lines, err)), err})
 			return
@@ -92,7 +95,7 @@ func (k *kineto) read(d *json.Decoder, lines *lineCounter) error {
 			}
 			err = k.events(d, lines)
 		} else {
-			err = d.Decode(new(json.RawMessage))
+			err = skip(d)
 		}
 		if err != nil {
 			return truncated(err)
@@ -100,6 +103,31 @@ func (k *kineto) read(d *json.Decoder, lines *lineCounter) error {
 	}
 	_, err = d.Token()
 	return truncated(err)
+}
+
+// maxDepth of what lies beside the events; encoding/json allows values the same.
+const maxDepth = 10000
+
+// skip passes over the next value, however long.
+func skip(d *json.Decoder) error {
+	for depth := 0; ; {
+		t, err := d.Token()
+		if err != nil {
+			return err
+		}
+		switch t {
+		case json.Delim('['), json.Delim('{'):
+			depth++
+		case json.Delim(']'), json.Delim('}'):
+			depth--
+		}
+		switch {
+		case depth == 0:
+			return nil
+		case depth > maxDepth:
+			return fmt.Errorf("%w: a value of more than %d levels", ErrTooLarge, maxDepth)
+		}
+	}
 }
 
 // truncated gives an early end its name.
@@ -150,6 +178,9 @@ func (k *kineto) add(raw json.RawMessage, at int) error {
 	if err := json.Unmarshal(raw, &e); err != nil {
 		return err
 	}
+	if err := k.keep(&e); err != nil {
+		return err
+	}
 	switch {
 	case memory:
 		return k.memory(e, at)
@@ -162,7 +193,22 @@ func (k *kineto) add(raw json.RawMessage, at int) error {
 	if k.effects[corr] == nil {
 		k.lines[corr] = at
 	}
+	e.TID = nil
 	k.effects[corr] = append(k.effects[corr], e)
+	return nil
+}
+
+// keptSize is the memory of one event that is kept, in bytes and from above, without
+// what is in proportion to its text: an event, a command, their places in maps and
+// slices that grow by doubling.
+const keptSize = 1 << 10
+
+// keep counts an event in.
+func (k *kineto) keep(e *event) error {
+	k.kept += keptSize + int64(len(e.Name)+len(e.TS)) + 4*int64(cap(e.Args.Grid)+cap(e.Args.Block))
+	if k.kept > k.most {
+		return fmt.Errorf("%w: the commands up to here take more than %d MiB of memory", ErrTooLarge, k.most>>20)
+	}
 	return nil
 }
 
@@ -190,7 +236,7 @@ func (k *kineto) call(e event, at int) error {
 	}
 	corr := *e.Args.Correlation
 	c := Command{Op: opOf(e.Name), API: e.Name, Time: time.Duration(ns), Correlation: corr, Line: at}
-	if tid, ok := e.TID.(float64); ok {
+	if tid, err := strconv.ParseFloat(string(e.TID), 64); err == nil {
 		c.Thread = int64(tid)
 	}
 	if at, again := k.calls[corr]; again && moved(k.commands[at].Op) && !moved(c.Op) {
@@ -315,6 +361,14 @@ func faultOffset(d *json.Decoder, lines *lineCounter, err error) int64 {
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return lines.read
 	}
+	if errors.Is(err, errLong) {
+		rest, _ := io.ReadAll(d.Buffered())
+		value := bytes.TrimLeft(rest, ", \t\r\n")
+		if len(value) == 0 {
+			value = rest // all of it is space
+		}
+		return d.InputOffset() + int64(len(rest)-len(value)) + 1
+	}
 	var syntax *json.SyntaxError
 	if errors.As(err, &syntax) {
 		rest, _ := io.ReadAll(d.Buffered())
@@ -326,15 +380,29 @@ func faultOffset(d *json.Decoder, lines *lineCounter, err error) int64 {
 	return d.InputOffset()
 }
 
-// A lineCounter remembers where lines end.
+// A lineCounter remembers where lines end, of what the decoder has not taken yet,
+// and bounds that: it is what the decoder must hold to find the end of a value.
 type lineCounter struct {
-	r    io.Reader
-	read int64
-	ends []int64 // offsets of newlines
+	r     io.Reader
+	max   int
+	taken func() int64 // bytes that the decoder is done with
+	read  int64
+	past  int     // lines that end before the first of ends
+	ends  []int64 // offsets of newlines
 }
 
+// errLong: one value, or the space between two, is longer than may be held.
+var errLong = fmt.Errorf("%w: a value that is too long", ErrTooLarge)
+
 func (l *lineCounter) Read(p []byte) (int, error) {
-	n, err := l.r.Read(p)
+	taken := l.taken()
+	if l.read-taken > int64(l.max) {
+		return 0, errLong
+	}
+	done, _ := slices.BinarySearch(l.ends, taken)
+	l.past += done
+	l.ends = slices.Delete(l.ends, 0, done)
+	n, err := l.r.Read(p[:min(len(p), l.max)])
 	for i, c := range p[:n] {
 		if c == '\n' {
 			l.ends = append(l.ends, l.read+int64(i))
@@ -344,7 +412,9 @@ func (l *lineCounter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// line returns the number of the line that holds the byte before an offset.
+// line returns the number of the line that holds the byte before an offset, which
+// the decoder had not taken at the last Read.
 func (l *lineCounter) line(offset int64) int {
-	return 1 + sort.Search(len(l.ends), func(i int) bool { return l.ends[i] >= offset })
+	n, _ := slices.BinarySearch(l.ends, offset)
+	return 1 + l.past + n
 }

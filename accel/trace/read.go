@@ -23,14 +23,33 @@ type LineError struct {
 func (e *LineError) Error() string { return fmt.Sprintf("trace: line %d: %v", e.Line, e.Err) }
 func (e *LineError) Unwrap() error { return e.Err }
 
+// ErrTooLarge: a trace that would take too much memory, such as a small compressed
+// file that unpacks to gigabytes.
+var ErrTooLarge = errors.New("too large")
+
+// bounds of a trace, so that a hostile one takes no more memory than they say.
+type bounds struct {
+	value   int   // bytes of a line, or of an event
+	kept    int64 // bytes of what is kept of a Kineto trace until it is in order
+	streams int   // streams of the device
+}
+
+// usual: a command must fit a record, which is smaller than a value here. What is
+// kept suffices for about a million events of the device; real traces of a few
+// steps of training have tens of thousands.
+var usual = bounds{value: 1 << 20, kept: 1 << 30, streams: 1 << 20}
+
 // ErrFormat: the input is neither kind of trace.
 var ErrFormat = errors.New("neither a Kineto trace nor lines of commands")
 
 // Read yields the commands of a trace in the order they were given, each with its
 // number on its stream. An error ends the sequence; a *LineError if a line is to
 // blame. A Kineto trace is read whole before the first command, since it is not in
-// order; a normalised one is streamed.
-func Read(r io.Reader) iter.Seq2[Command, error] {
+// order; a normalised one is streamed. A line or an event of more than 1 MiB, or a
+// Kineto trace with more than fits into 1 GiB, is ErrTooLarge.
+func Read(r io.Reader) iter.Seq2[Command, error] { return usual.read(r) }
+
+func (max bounds) read(r io.Reader) iter.Seq2[Command, error] {
 	return func(yield func(Command, error) bool) {
 		plain, closeIt, err := decompress(r)
 		if err != nil {
@@ -40,12 +59,15 @@ func Read(r io.Reader) iter.Seq2[Command, error] {
 		defer closeIt()
 		head, _ := plain.Peek(peekBytes)
 		order := orders{}
-		for c, err := range readerOf(head)(plain) {
+		for c, err := range readerOf(head)(plain, max) {
 			if err != nil {
 				yield(Command{}, err)
 				return
 			}
-			order.number(&c)
+			if order.number(&c); len(order) > max.streams {
+				yield(Command{}, &LineError{c.Line, fmt.Errorf("%w: commands on more than %d streams", ErrTooLarge, max.streams)})
+				return
+			}
 			if !yield(c, nil) {
 				return
 			}
@@ -57,7 +79,7 @@ func Read(r io.Reader) iter.Seq2[Command, error] {
 // schema in the first lines.
 const peekBytes = 4 << 10
 
-func readerOf(head []byte) func(*bufio.Reader) iter.Seq2[Command, error] {
+func readerOf(head []byte) func(*bufio.Reader, bounds) iter.Seq2[Command, error] {
 	first, _, _ := bytes.Cut(bytes.TrimLeft(head, " \t\r\n"), []byte("\n"))
 	if bytes.Contains(first, []byte(`"cmd"`)) {
 		return readLines
@@ -67,7 +89,7 @@ func readerOf(head []byte) func(*bufio.Reader) iter.Seq2[Command, error] {
 			return readKineto
 		}
 	}
-	return func(*bufio.Reader) iter.Seq2[Command, error] {
+	return func(*bufio.Reader, bounds) iter.Seq2[Command, error] {
 		return func(yield func(Command, error) bool) { yield(Command{}, &LineError{1, ErrFormat}) }
 	}
 }
@@ -84,7 +106,7 @@ func decompress(r io.Reader) (*bufio.Reader, func(), error) {
 		}
 		return bufio.NewReaderSize(z, 64<<10), func() {}, nil
 	case bytes.Equal(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
-		z, err := zstd.NewReader(buffered, zstd.WithDecoderMaxWindow(128<<20))
+		z, err := zstd.NewReader(buffered, zstd.WithDecoderMaxWindow(128<<20), zstd.WithDecoderLowmem(true), zstd.WithDecoderConcurrency(1))
 		if err != nil {
 			return nil, nil, err
 		}
@@ -124,10 +146,14 @@ type line struct {
 
 // readLines reads the normalised format. A last line without its newline is
 // complete if it decodes.
-func readLines(r *bufio.Reader) iter.Seq2[Command, error] {
+func readLines(r *bufio.Reader, max bounds) iter.Seq2[Command, error] {
 	return func(yield func(Command, error) bool) {
 		for n := 1; ; n++ {
-			text, err := r.ReadBytes('\n')
+			text, err := readLine(r, max.value)
+			if errors.Is(err, errLong) {
+				yield(Command{}, &LineError{n, err})
+				return
+			}
 			if len(bytes.TrimSpace(text)) > 0 {
 				c, bad := parseLine(text, n)
 				if bad != nil {
@@ -145,6 +171,20 @@ func readLines(r *bufio.Reader) iter.Seq2[Command, error] {
 				yield(Command{}, &LineError{n, err})
 				return
 			}
+		}
+	}
+}
+
+// readLine reads up to the end of a line, or to the end of r.
+func readLine(r *bufio.Reader, max int) (line []byte, err error) {
+	for {
+		part, err := r.ReadSlice('\n')
+		if len(line)+len(part) > max {
+			return nil, errLong
+		}
+		line = append(line, part...)
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return line, err
 		}
 	}
 }
