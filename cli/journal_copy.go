@@ -144,6 +144,8 @@ func (e *Env) prune(cmd *cobra.Command, j journal.Journal, end journal.End, befo
 		if err := json.NewEncoder(e.Stdout).Encode(out); err != nil {
 			return err
 		}
+	case !yes && out.Before <= 1:
+		fmt.Fprintf(e.Stdout, "would drop nothing of %s: no record lies before %s\n", out.Journal, before)
 	case !yes:
 		fmt.Fprintf(e.Stdout, "would drop records before seq %d, through position %d of %s, as far as the backend can\n", out.Before, out.Through, out.Journal)
 	case out.Trimmed == 0:
@@ -151,7 +153,10 @@ func (e *Env) prune(cmd *cobra.Command, j journal.Journal, end journal.End, befo
 	default:
 		fmt.Fprintf(e.Stdout, "dropped everything through position %d of %s; asked for was position %d\n", out.Trimmed, out.Journal, out.Through)
 	}
-	if !yes {
+	switch {
+	case !yes && out.Before <= 1:
+		return WithCode(admin.ExitNotDone, errors.New("nothing changed"))
+	case !yes:
 		return WithHint(WithCode(admin.ExitNotDone, errors.New("nothing changed")), "%s --yes drops them", again(cmd))
 	}
 	return nil

@@ -309,11 +309,15 @@ func (p *promotion) confirm(ctx context.Context) error {
 // refused is the error of a refusal by checks.
 func (p *promotion) refused(detail string, ids []admin.CheckID, checks []admin.Check) error {
 	err := WithCode(admin.ExitRefused, fmt.Errorf("nothing changed. refused: %s", joined(ids, detail)))
-	if len(ids) == 0 {
+	if len(ids) == 0 || p.flags.find != "" {
 		return err
 	}
 	for _, c := range checks {
-		if slices.Contains(ids, c.ID) && !c.Acceptable {
+		switch {
+		case !slices.Contains(ids, c.ID) || c.Acceptable:
+		case c.ID == admin.CheckRole && p.node.State == admin.Serving:
+			return WithHint(err, "%s is the primary already", p.node.Node)
+		default:
 			return WithHint(err, "%s: %s", c.ID, c.Detail)
 		}
 	}
@@ -345,7 +349,7 @@ func (p *promotion) printReport(r admin.Report) {
 	phase := func(name, what string, took float64) {
 		fmt.Fprintf(w, "  %-8s %-52s %s\n", name, what, shortMillis(took))
 	}
-	phase("checks", counted(len(r.Checks), "check")+" passed", ms.Checks)
+	phase("checks", checksWords(r.Checks), ms.Checks)
 	phase("fence", fmt.Sprintf("epoch %d written at position %s", r.Epoch, grouped(r.FencePosition)), ms.Fence)
 	phase("drain", counted(r.Drained, "record")+" applied since the request", ms.Drain)
 	phase("verify", "outcome digest "+shortHash(r.StateHash), ms.Verify)
@@ -354,6 +358,22 @@ func (p *promotion) printReport(r admin.Report) {
 	if r.FromEpoch > 0 {
 		fmt.Fprintf(w, "the primary of epoch %d is fenced: its last record is %s; what it had not journaled was never acknowledged\n", r.FromEpoch, grouped(r.EpochSeq-1))
 	}
+}
+
+// checksWords counts the checks that a promotion passed and names those whose
+// warning was accepted.
+func checksWords(checks []admin.Check) string {
+	var accepted []admin.CheckID
+	for _, c := range checks {
+		if c.Verdict == admin.VerdictWarn {
+			accepted = append(accepted, c.ID)
+		}
+	}
+	s := counted(len(checks)-len(accepted), "check") + " passed"
+	if len(accepted) > 0 {
+		s += ", accepted: " + joined(accepted, "")
+	}
+	return s
 }
 
 // shortHash shortens a hash in hexadecimal for people.

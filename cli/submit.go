@@ -110,6 +110,9 @@ func (e *Env) submit(cmd *cobra.Command, args []string, f submitFlags) error {
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
+	if one == nil && isTerminal(e.Stdin) {
+		e.progressf("reading commands from the standard input, one a line; Ctrl-D ends\n")
+	}
 	w := &answerWriter{Env: e, out: bufio.NewWriter(e.Stdout)}
 	if one == nil {
 		return e.submitLines(cmd, c, w, f)
