@@ -104,6 +104,13 @@ func sector(data []byte, s int) []byte {
 	return data[from:min(from+sectorBytes, len(data))]
 }
 
+func (f *file) Is(name string) bool {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	d, base, err := f.fs.parent(name)
+	return err == nil && d.now[base] == f.n
+}
+
 func (f *file) Size() (int64, error) {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()

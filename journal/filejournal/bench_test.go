@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"understudy.dev/journal"
 	"understudy.dev/journal/filejournal"
 	"understudy.dev/journal/journaltest"
@@ -26,7 +24,7 @@ const benchBytes = 128
 func BenchmarkOneSubmitter(b *testing.B) {
 	const size = 64 << 20
 	dir := b.TempDir()
-	f, err := os.OpenFile(filepath.Join(dir, "bare"), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := filejournal.OS().Open(filepath.Join(dir, "bare"), os.O_RDWR|os.O_CREATE)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -45,7 +43,7 @@ func BenchmarkOneSubmitter(b *testing.B) {
 		if _, err := f.WriteAt(block, off); err != nil {
 			b.Fatal(err)
 		}
-		if err := unix.Fdatasync(int(f.Fd())); err != nil {
+		if err := f.Datasync(); err != nil {
 			b.Fatal(err)
 		}
 		middle := time.Now()

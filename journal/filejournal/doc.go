@@ -79,6 +79,16 @@
 // Followers of any process read up to the published end, never further, and sleep
 // on a futex in the mapped block (on Darwin they look every millisecond).
 //
+// # Files that are replaced
+//
+// A handle goes on with the files that it has open, whatever happens to their
+// names. So it looks whether they are still in the folder: before it acknowledges
+// an append or a fence, if the last look is 100 ms old, each time it begins a
+// segment, trims, puts in order what a dead writer left, or samples the end, and
+// in Follow each half second while there is nothing to read. If not, the error
+// matches journal.ErrLost; a handle that writes is broken then (journal.ErrBroken).
+// So an acknowledgement says that 100 ms before it the files were there.
+//
 // # What it does not do
 //
 // It does not check the chain when it opens a journal: the newest segment's frames

@@ -114,7 +114,8 @@ type writer struct {
 	tail       tail
 	behind     *reader  // reads what others wrote
 	seg        *segment // the newest, if this handle wrote to it
-	broken     error    // the first failed write or sync
+	broken     error    // the first failed write or sync, or what a look found
+	looked     time.Time
 	buf        []byte
 	helper     *helper
 }
@@ -229,7 +230,7 @@ func (j *Journal) End(ctx context.Context) (journal.End, error) {
 	}
 	defer j.give()
 	generation, end := j.durable()
-	if err := j.catchUp(generation, end); err != nil {
+	if err := j.lookFirst(j.catchUp(generation, end)); err != nil {
 		return journal.End{}, fmt.Errorf("sample end: %w", err)
 	}
 	c := &j.tail.cursor

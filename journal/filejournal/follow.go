@@ -1,9 +1,11 @@
 package filejournal
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -32,7 +34,7 @@ func (j *Journal) Follow(ctx context.Context, after journal.Position) iter.Seq2[
 // follow yields entries and heartbeats until there is a reason to stop. The pulse
 // is read before the end, so a change after that ends the sleep at once.
 func (j *Journal) follow(ctx context.Context, r *reader, yield func(journal.Entry, error) bool) error {
-	heartbeat := time.Time{}
+	var heartbeat, looked time.Time
 	for {
 		pulse := atomic.LoadUint32(&j.st.pulse)
 		generation, end := j.durable()
@@ -45,7 +47,7 @@ func (j *Journal) follow(ctx context.Context, r *reader, yield func(journal.Entr
 			}
 			e, err := r.next(generation, end)
 			if err != nil {
-				return err
+				return cmp.Or(j.lost(r.seg), err)
 			}
 			if !yield(e, nil) {
 				return nil
@@ -53,6 +55,12 @@ func (j *Journal) follow(ctx context.Context, r *reader, yield func(journal.Entr
 		}
 		if ctx.Err() != nil || j.isClosed() {
 			return nil
+		}
+		if time.Since(looked) >= lookEvery {
+			if err := j.lookBehind(r); err != nil {
+				return err
+			}
+			looked = time.Now()
 		}
 		wait := time.Until(heartbeat)
 		if wait <= 0 {
@@ -64,6 +72,20 @@ func (j *Journal) follow(ctx context.Context, r *reader, yield func(journal.Entr
 		}
 		j.fsys.Wait(&j.st.pulse, pulse, wait)
 	}
+}
+
+// lookBehind finds out whether what a follower at the end has read from is still
+// there. One that began at the end opens the newest segment for that.
+func (j *Journal) lookBehind(r *reader) error {
+	newest, exists := j.st.newestSegment()
+	if r.seg == nil && exists && newest <= r.at && j.st.current() {
+		seg, err := j.openNewest(newest, os.O_RDONLY)
+		if now, _ := j.st.newestSegment(); err != nil && now == newest {
+			return err
+		}
+		r.seg = seg
+	}
+	return j.lost(r.seg)
 }
 
 // heartbeatEvery is shorter than what the contract asks, so that a slow wake-up

@@ -37,6 +37,9 @@ type File interface {
 	// ReadAt and WriteAt are those of io.ReaderAt and io.WriterAt.
 	ReadAt(p []byte, off int64) (int, error)
 	WriteAt(p []byte, off int64) (int, error)
+	// Is reports whether name leads to this very file, and not to another or to
+	// none. If that cannot be told, it does.
+	Is(name string) bool
 	// Size returns the length in bytes.
 	Size() (int64, error)
 	// Sync makes content and length durable.

@@ -66,6 +66,18 @@ func (f *osFile) Size() (int64, error) {
 	return st.Size(), nil
 }
 
+// Is compares device and inode, which no other file has while this one is open.
+func (f *osFile) Is(name string) bool {
+	var open, there unix.Stat_t
+	if unix.Fstat(f.fd, &open) != nil {
+		return true
+	}
+	if err := unix.Stat(name, &there); err != nil {
+		return !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR)
+	}
+	return open.Dev == there.Dev && open.Ino == there.Ino
+}
+
 func (f *osFile) Datasync() error {
 	for {
 		if err := datasync(f.fd); !errors.Is(err, unix.EINTR) {

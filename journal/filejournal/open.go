@@ -164,7 +164,8 @@ func (j *Journal) use(x *examined) {
 		j.found = x.report
 	}
 	j.tail, j.still, j.era = x.tail, x.tail.cursor.Pos, x.generation
-	x.close()
+	j.behind.close()
+	j.behind.at, j.behind.seg = x.tail.cursor.Pos, x.last // kept open, so that a look finds it replaced
 }
 
 // recoverAlone puts the journal in order after a restart of the machine.

@@ -19,6 +19,9 @@ import (
 // Only then an entry goes into it. A crash in between leaves an empty segment or
 // a file that recovery removes.
 func (j *Journal) roll(at journal.Position, need int64) error {
+	if err := j.look(); err != nil { // what follows would go into another journal's folder
+		return err
+	}
 	cursor, err := j.tail.complete(j.behind, j.generation, at)
 	if err != nil {
 		return err

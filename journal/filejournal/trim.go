@@ -30,6 +30,9 @@ func (j *Journal) trim(ctx context.Context, through journal.Position) error {
 		return err
 	}
 	defer j.end()
+	if err := j.look(); err != nil { // nothing is removed from another journal's folder
+		return err
+	}
 	all, err := listSegments(j.fsys, j.dir)
 	if err != nil {
 		return err

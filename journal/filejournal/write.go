@@ -28,7 +28,12 @@ func (j *Journal) begin(ctx context.Context, fence bool) error {
 		err = j.acquire(ctx, fence)
 	}
 	if err == nil {
-		if err = j.enter(); err != nil {
+		if err = j.lookInTurn(); err == nil {
+			if err = j.enter(); err != nil {
+				err = j.lookFirst(err)
+			}
+		}
+		if err != nil {
 			j.lock.Unlock()
 		}
 	}
@@ -118,6 +123,9 @@ func (j *Journal) enter() error {
 	if !j.st.isBusy() {
 		return nil
 	}
+	if err := j.look(); err != nil {
+		return err
+	}
 	return j.settle(end)
 }
 
@@ -192,6 +200,9 @@ func (j *Journal) store(data []byte) (journal.Position, error) {
 	if err := j.seg.file.Datasync(); err != nil {
 		return 0, j.fail(err)
 	}
+	if err := j.lookInTurn(); err != nil {
+		return 0, err
+	}
 	end := at + journal.Position(need)
 	if !j.st.publish(j.generation, at, end) {
 		return 0, errTakenOver
@@ -208,7 +219,7 @@ func (j *Journal) makeRoom(at journal.Position, need int64) error {
 		j.seg = nil
 	}
 	if j.seg == nil && exists {
-		seg, err := openAt(j.fsys, j.dir, j.st.id, newest, os.O_RDWR)
+		seg, err := j.openNewest(newest, os.O_RDWR)
 		if err != nil {
 			return j.fail(err)
 		}
@@ -219,6 +230,15 @@ func (j *Journal) makeRoom(at journal.Position, need int64) error {
 	}
 	j.helper.early(j.seg, at)
 	return nil
+}
+
+// openNewest opens the newest segment, which has to be there.
+func (j *Journal) openNewest(start journal.Position, flag int) (*segment, error) {
+	seg, err := openAt(j.fsys, j.dir, j.st.id, start, flag)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, replaced(filepath.Join(j.dir, segmentID{start: start}.name()))
+	}
+	return seg, err
 }
 
 // refused decides about a write of which n bytes were written. A full disk that
@@ -235,7 +255,9 @@ func (j *Journal) refused(n int, err error) error {
 // reached the disk, and the kernel may call them clean: only another handle may
 // go on, which writes the tail again before it relies on it.
 func (j *Journal) fail(err error) error {
-	j.broken = broken(err)
+	if j.broken == nil {
+		j.broken = broken(err)
+	}
 	return j.broken
 }
 
@@ -294,7 +316,10 @@ func (j *Journal) clearUnannounced(end journal.Position) error {
 }
 
 func (j *Journal) settleTail(newest, end journal.Position) error {
-	seg, err := openAt(j.fsys, j.dir, j.st.id, newest, os.O_RDWR)
+	seg, err := j.openNewest(newest, os.O_RDWR)
+	if errors.Is(err, journal.ErrLost) {
+		return j.fail(err)
+	}
 	if err != nil {
 		return err
 	}
