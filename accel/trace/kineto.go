@@ -392,12 +392,12 @@ type lineCounter struct {
 }
 
 // errLong: one value, or the space between two, is longer than may be held.
-var errLong = fmt.Errorf("%w: a value that is too long", ErrTooLarge)
+var errLong = fmt.Errorf("%w: a line or a value", ErrTooLarge)
 
 func (l *lineCounter) Read(p []byte) (int, error) {
 	taken := l.taken()
 	if l.read-taken > int64(l.max) {
-		return 0, errLong
+		return 0, fmt.Errorf("%w of more than %d bytes", errLong, l.max)
 	}
 	done, _ := slices.BinarySearch(l.ends, taken)
 	l.past += done

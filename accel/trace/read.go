@@ -180,7 +180,7 @@ func readLine(r *bufio.Reader, max int) (line []byte, err error) {
 	for {
 		part, err := r.ReadSlice('\n')
 		if len(line)+len(part) > max {
-			return nil, errLong
+			return nil, fmt.Errorf("%w of more than %d bytes", errLong, max)
 		}
 		line = append(line, part...)
 		if !errors.Is(err, bufio.ErrBufferFull) {
