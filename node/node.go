@@ -95,7 +95,7 @@ type Config struct {
 	// Observer, if not nil, is told of each batch. Its methods must not block.
 	Observer Observer
 
-	// Meter is how progress is sampled and logged; Journal and Logger are set.
+	// Meter is how progress is sampled and logged; Journal, Logger and Digest are set.
 	Meter replay.MeterConfig
 
 	now func() time.Time // the clock that stamps records; tests set it
@@ -186,7 +186,7 @@ func New(cfg Config) (*Node, error) {
 		promotions: make(chan *promotion, 1), closed: make(chan struct{}),
 	}
 	n.cfg.Machine = replica.Definition()
-	n.cfg.Meter.Journal, n.cfg.Meter.Logger = cfg.Journal, n.log
+	n.cfg.Meter.Journal, n.cfg.Meter.Logger, n.cfg.Meter.Digest = cfg.Journal, n.log, replica.Digest
 	n.meter = replay.NewMeter(n.cfg.Meter)
 	n.limits = newAdmission(n)
 	n.publish(Starting)

@@ -29,7 +29,6 @@ func (s State) String() string {
 // view is what the loop publishes of what only it may touch.
 type view struct {
 	state    State
-	digest   journal.Digest
 	agreed   journal.Seq
 	blind    uint64
 	compared uint64
@@ -45,7 +44,7 @@ func (n *Node) publish(s State) {
 	tenure, at := n.replica.Tenure()
 	n.view.Store(&view{
 		tenure: tenure, tenureAt: at,
-		state: s, digest: n.replica.Digest(), agreed: c.Agreed, compared: c.Equal, blind: c.Blind, sessions: n.replica.Sessions(),
+		state: s, agreed: c.Agreed, compared: c.Equal, blind: c.Blind, sessions: n.replica.Sessions(),
 		halted: n.halted,
 	})
 }
@@ -61,7 +60,7 @@ type Overview struct {
 	Version    uint32 // of the machine's logic
 	State      State
 	Progress   replay.Progress
-	Digest     journal.Digest // outcome digest at the last batch end
+	Digest     journal.Digest // outcome digest at Progress.Seq
 	Agreed     journal.Seq    // highest Seq at which it was compared with the journal's and equal
 	Compared   uint64         // stated digests that were compared and equal
 	Blind      uint64         // stated digests that could not be compared
@@ -76,10 +75,10 @@ type Overview struct {
 
 // Overview returns the present picture.
 func (n *Node) Overview() Overview {
-	v := n.view.Load()
+	v, p := n.view.Load(), n.Progress()
 	s := Overview{
 		Node: n.cfg.Name, Owner: n.owner, Machine: n.cfg.Machine.Name, Version: n.cfg.Machine.Version,
-		State: v.state, Progress: n.Progress(), Digest: v.digest, Agreed: v.agreed, Compared: v.compared, Blind: v.blind,
+		State: v.state, Progress: p, Digest: p.Digest, Agreed: v.agreed, Compared: v.compared, Blind: v.blind,
 		Sessions: v.sessions, Tenure: v.tenure, TenureAt: v.tenureAt, Err: v.halted, Reconnects: n.reconnects.Load(),
 	}
 	if in := n.intake.Load(); in != nil {

@@ -17,6 +17,7 @@ type Progress struct {
 	Cursor      journal.Position // the last entry taken in
 	Seq         journal.Seq      // the last record applied
 	Time        journal.Time     // its time
+	Digest      journal.Digest   // of the outcomes up to it; zero without MeterConfig.Digest
 	Epoch       journal.Epoch    // the open epoch
 	Owner       string           // who holds it
 	Fence       journal.Position // where it was opened
@@ -71,6 +72,10 @@ func (p *Progress) Lag(now time.Time) Lag {
 type MeterConfig struct {
 	Journal journal.Journal // whose end is sampled
 	Logger  *slog.Logger    // nil discards
+
+	// Digest, if not nil, returns the outcome digest of what was applied. It is
+	// asked by those who apply, each time the cursor moves, and must not block.
+	Digest func() journal.Digest
 
 	// Every is the time between two samples of the tail. Default 250 ms.
 	Every time.Duration
@@ -157,7 +162,7 @@ func (m *Meter) took(it *journal.Item) {
 		if it.Verdict == journal.Heartbeat {
 			return
 		}
-		p.at(it.Cursor)
+		m.at(p, it.Cursor)
 		if it.Verdict == journal.Live {
 			p.applied(it.Batch.Count)
 		}
@@ -187,7 +192,7 @@ func (p *Progress) skipped(v journal.Verdict, records int) {
 // tail move together.
 func (m *Meter) Advance(c journal.Cursor, n int) {
 	m.change(func(p *Progress) {
-		p.at(c)
+		m.at(p, c)
 		p.applied(n)
 		p.Heard = time.Now()
 		if p.Tail.Pos <= c.Pos {
@@ -205,8 +210,11 @@ func (p *Progress) applied(n int) {
 	}
 }
 
-func (p *Progress) at(c journal.Cursor) {
+func (m *Meter) at(p *Progress, c journal.Cursor) {
 	p.Cursor, p.Seq, p.Time, p.Epoch, p.Owner, p.Fence = c.Pos, c.Seq, c.Time, c.Epoch, c.Owner, c.Fence
+	if m.cfg.Digest != nil {
+		p.Digest = m.cfg.Digest()
+	}
 }
 
 // Sample reads the tail once.
