@@ -67,7 +67,7 @@ func (e *Env) serveCommand() *cobra.Command {
 	fl.Int64Var(&f.readyLag, "ready-max-lag-records", admin.DefaultReadyMaxLagRecords, "`RECORDS` behind at which a standby is not ready")
 	fl.DurationVar(&f.readyLagTime, "ready-max-lag", admin.DefaultReadyMaxLag, "log time behind at which a standby is not ready")
 	fl.Uint64Var(&f.maxDrain, "max-drain", 1_000_000, "`RECORDS` behind beyond which a promotion must accept \"lag\"")
-	fl.DurationVar(&f.openWithin, "open-within", 30*time.Second, "limit for reaching the journal at the start")
+	fl.DurationVar(&f.openWithin, "open-within", 30*time.Second, "how long to wait for the journal at the start")
 	c.MarkFlagsMutuallyExclusive("bootstrap", "promote")
 	return c
 }
@@ -127,7 +127,7 @@ func (e *Env) serve(ctx context.Context, f serveFlags) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	j, err := e.openJournal(ctx, f.openWithin, journalurl.Options{Create: true})
+	j, err := e.awaitJournal(ctx, f.openWithin, log)
 	if err != nil {
 		return err
 	}
