@@ -110,6 +110,7 @@ func (e *Env) printStatus(ctx context.Context, s admin.Status) error {
 	v.absent(ctx)
 	v.verdicts()
 	v.namesakes()
+	v.outdated()
 	_, err := io.WriteString(e.Stdout, b.String())
 	return err
 }
@@ -269,6 +270,23 @@ func (v *statusView) namesakes() {
 	for _, name := range slices.Sorted(maps.Keys(same)) {
 		fmt.Fprintf(v.w, "  warn  %d processes have the name %s, at %s: start each with a --node of its own\n",
 			len(same[name]), name, strings.Join(same[name], ", "))
+	}
+}
+
+// outdated tells of primaries that do not know yet that they are shut out, and of
+// nodes of another group than the one that was asked for.
+func (v *statusView) outdated() {
+	open := v.s.Epoch
+	for i := range v.s.Nodes {
+		open = max(open, v.s.Nodes[i].Epoch)
+	}
+	for i := range v.s.Nodes {
+		if n := &v.s.Nodes[i]; n.Reachable && n.State == admin.Serving && n.Epoch < open {
+			fmt.Fprintf(v.w, "  warn  %s still takes itself for the primary of epoch %d; epoch %d has shut it out, so it can answer nobody\n", n.Node, n.Epoch, open)
+		}
+	}
+	if want := v.Global.Group; want != defaultGroup && want != "" && want != v.s.Group {
+		fmt.Fprintf(v.w, "  warn  these are nodes of group %s, not of %s\n", v.s.Group, want)
 	}
 }
 

@@ -1,0 +1,53 @@
+package cli
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"understudy.dev/admin"
+	"understudy.dev/journal"
+)
+
+// A status of rows that could mislead says how they are meant.
+func TestStatusExplainsItsRows(t *testing.T) {
+	row := func(name string, state admin.State, epoch journal.Epoch) admin.NodeStatus {
+		return admin.NodeStatus{Node: name, State: state, Role: admin.Primary, Epoch: epoch, Reachable: true, Admin: "http://" + name}
+	}
+	tests := []struct {
+		name  string
+		group string // of the flags
+		rows  []admin.NodeStatus
+		want  []string
+	}{
+		{"one primary", "orders", []admin.NodeStatus{row("a", admin.Serving, 2), row("b", admin.Following, 2)}, nil},
+		{
+			"one that was shut out", "default", []admin.NodeStatus{row("a", admin.Serving, 1), row("b", admin.Serving, 2)},
+			[]string{"  warn  a still takes itself for the primary of epoch 1; epoch 2 has shut it out, so it can answer nobody"},
+		},
+		{"another group", "sales", []admin.NodeStatus{row("a", admin.Serving, 2)}, []string{"  warn  these are nodes of group orders, not of sales"}},
+		{
+			"one name twice", "orders", []admin.NodeStatus{row("a", admin.Serving, 2), row("a", admin.Following, 2)},
+			[]string{"  warn  2 processes have the name a, at http://a, http://a: start each with a --node of its own"},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var out bytes.Buffer
+			e := &Env{App: App{Name: "understudy"}, Stdout: &out, Now: time.Now, Global: Global{Group: tt.group}}
+			if err := e.printStatus(t.Context(), admin.Status{Group: "orders", Epoch: 1, Nodes: tt.rows}); err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for line := range strings.Lines(out.String()) {
+				if strings.HasPrefix(line, "  warn") {
+					got = append(got, strings.TrimRight(line, "\n"))
+				}
+			}
+			if strings.Join(got, "\n") != strings.Join(tt.want, "\n") {
+				t.Errorf("warnings %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
