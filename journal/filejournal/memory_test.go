@@ -63,3 +63,38 @@ func TestReadingIsBounded(t *testing.T) {
 	}
 	t.Logf("at most %d MiB in use, %d MiB allocated", peak>>20, allocated>>20)
 }
+
+// A follower does not keep the memory of a huge entry once it has gone on.
+func TestHugeEntryIsLetGo(t *testing.T) {
+	dir := t.TempDir()
+	write := func() {
+		j := openAt(t, dir, filejournal.Config{Foreground: true})
+		p := journaltest.NewPen("a")
+		must(t, p.Fence(t.Context(), j, 1))
+		must(t, p.Append(t.Context(), j, journaltest.Records(1, 12<<20)...))
+		must(t, p.Append(t.Context(), j, journaltest.Records(1, 10)...))
+		must(t, j.Close())
+	}
+	write()
+	inUse := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := inUse()
+	j := openAt(t, dir, filejournal.Config{Foreground: true})
+	if kept := int64(inUse()) - int64(before); kept > 4<<20 {
+		t.Errorf("an open journal keeps %d MiB", kept>>20)
+	}
+	for e, err := range j.Follow(t.Context(), 0) {
+		must(t, err)
+		if len(e.Data) > 0 {
+			continue
+		}
+		if kept := int64(inUse()) - int64(before); kept > 4<<20 {
+			t.Errorf("an idle follower keeps %d MiB", kept>>20)
+		}
+		return
+	}
+}

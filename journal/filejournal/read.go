@@ -16,6 +16,10 @@ import (
 // chunkBytes is how much is read at once.
 const chunkBytes = 512 << 10
 
+// keepBytes is the largest entry whose memory a reader keeps for the next: twice
+// what a journal.Writer makes.
+const keepBytes = 4 * chunkBytes
+
 // A reader reads entries in order below the durable end. It is for one goroutine.
 type reader struct {
 	fsys FS
@@ -25,8 +29,8 @@ type reader struct {
 
 	seg   *segment
 	limit journal.Position // where the segment after seg starts; 0 if not known
-	chunk []byte           // from at on, if it is not empty; part of room
-	room  []byte
+	chunk []byte           // from at on, if it is not empty
+	room  []byte           // memory for chunks, up to keepBytes
 }
 
 // seek makes pos the next frame.
@@ -51,6 +55,9 @@ func (r *reader) next(generation uint16, end journal.Position) (journal.Entry, e
 	n := frameBytes + size
 	data := r.chunk[frameBytes:n:n]
 	r.at, r.chunk = r.at+journal.Position(n), r.chunk[n:]
+	if len(r.chunk) == 0 {
+		r.chunk = nil // it may be a huge entry's memory
+	}
 	return journal.Entry{Pos: r.at, Data: data}, nil
 }
 
@@ -68,6 +75,10 @@ func (r *reader) fill(generation uint16, end journal.Position) (int, error) {
 			return 0, err
 		}
 		size, ok, err := r.load(stop)
+		if errors.Is(err, journal.ErrTrimmed) && r.at >= r.st.trimmed() {
+			r.close() // all that was trimmed had been read; the next segment is there
+			continue
+		}
 		if err != nil || ok {
 			return size, err
 		}
@@ -107,11 +118,8 @@ func (r *reader) load(stop journal.Position) (int, bool, error) {
 // have been recycled meanwhile; Trim says so before it lets go of the file, so
 // what was read before it said so is good.
 func (r *reader) pread(n int64) error {
-	spoil.Bytes(r.room)
-	if int64(len(r.room)) < n {
-		r.room = make([]byte, n)
-	}
-	chunk := r.room[:n]
+	r.chunk = nil
+	chunk := r.memory(n)
 	_, err := r.seg.file.ReadAt(chunk, r.seg.offset(r.at))
 	if r.seg.start() < r.st.trimmed() {
 		return r.trimmed()
@@ -124,6 +132,19 @@ func (r *reader) pread(n int64) error {
 	}
 	r.chunk = chunk
 	return nil
+}
+
+// memory returns n bytes to read into: those of the chunk before, unless that
+// would keep more than keepBytes.
+func (r *reader) memory(n int64) []byte {
+	spoil.Bytes(r.room)
+	if n > keepBytes {
+		return make([]byte, n)
+	}
+	if int64(len(r.room)) < n {
+		r.room = make([]byte, n)
+	}
+	return r.room[:n]
 }
 
 // stop returns where the entries of the present segment end at the latest. While

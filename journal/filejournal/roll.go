@@ -44,6 +44,7 @@ func (j *Journal) roll(at journal.Position, need int64) error {
 	j.sealed(at)
 	j.seg = &segment{header: h, file: f, path: path, mark: at}
 	j.tail.points = j.tail.points[:0]
+	j.tail.base = cursor // what lies before may be trimmed
 	return nil
 }
 
@@ -126,6 +127,7 @@ func takeSpare(fsys FS, dir, name string, size int64) (File, string, int64, bool
 	}
 	f, err := fsys.Open(tmp, os.O_RDWR)
 	if err != nil {
+		fsys.Remove(tmp)
 		return nil, "", 0, false
 	}
 	if got, err := f.Size(); err == nil && got >= size {
@@ -253,7 +255,9 @@ func (h *helper) prepare(size int64) {
 		return
 	}
 	f.Close()
-	_ = h.fsys.Rename(tmp, filepath.Join(h.dir, randomName(sparePrefix)))
+	if h.fsys.Rename(tmp, filepath.Join(h.dir, randomName(sparePrefix))) != nil {
+		h.fsys.Remove(tmp)
+	}
 }
 
 func (h *helper) close() {

@@ -77,6 +77,7 @@ func (t *tail) take(start, end journal.Position, data []byte) error {
 		return err
 	}
 	t.passBatch(start, end, &t.batch)
+	t.batch = journal.Batch{} // it refers to data
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -368,4 +369,76 @@ func (f *stallingFile) WriteAt(p []byte, off int64) (int, error) {
 func (f *stallingFile) Datasync() error {
 	f.fs.here("before its sync")
 	return f.File.Datasync()
+}
+
+// A follower that has read all that was trimmed, and nothing more, goes on.
+func TestTrimUpToAFollower(t *testing.T) {
+	j := openAt(t, t.TempDir(), filejournal.Config{SegmentBytes: small, Foreground: true})
+	p := journaltest.NewPen("a")
+	must(t, p.Fence(t.Context(), j, 1))
+	for range 4 {
+		must(t, p.Append(t.Context(), j, journaltest.Records(1, 2000)...))
+	}
+	follow, stop := newPull(t, j, 0)
+	defer stop()
+	border := p.Cursor().Pos
+	follow(border)
+	must(t, p.Append(t.Context(), j, journaltest.Records(1, 5000)...)) // does not fit
+	must(t, p.Fence(t.Context(), j, 2))                                // the newest fence is always kept
+	must(t, j.Trim(t.Context(), p.Cursor().Pos))
+	if end, err := j.End(t.Context()); err != nil || end.First != border {
+		t.Fatalf("trimmed through %d, %v, want %d", end.First, err, border)
+	}
+	follow(p.Cursor().Pos)
+}
+
+// A segment is begun although the last batch was trimmed and only the fence after
+// it is left.
+func TestRollAfterTrim(t *testing.T) {
+	dir := t.TempDir()
+	j := openAt(t, dir, filejournal.Config{SegmentBytes: small, Foreground: true, Patience: time.Millisecond})
+	p := journaltest.NewPen("a")
+	must(t, p.Fence(t.Context(), j, 1))
+	must(t, p.Append(t.Context(), j, journaltest.Records(1, 100)...))
+	lock, err := filejournal.OS().Open(filepath.Join(dir, "lock-0"), os.O_RDWR)
+	must(t, err)
+	defer lock.Close()
+	if ok, err := lock.TryLock(); !ok {
+		t.Fatalf("lock: %v, %v", ok, err)
+	}
+	before := p.Cursor().Pos
+	must(t, p.Fence(t.Context(), j, 2)) // takes over, and so begins a segment
+	must(t, j.Trim(t.Context(), p.Cursor().Pos))
+	if end, err := j.End(t.Context()); err != nil || end.First != before {
+		t.Fatalf("trimmed through %d, %v, want %d", end.First, err, before)
+	}
+	must(t, p.Append(t.Context(), j, journaltest.Records(1, small)...))
+	got, err := drain(t.Context(), j, before)
+	must(t, err)
+	must(t, same(got, p.Entries()[2:]))
+}
+
+// noSpares is a file system on which no spare can be put in place.
+type noSpares struct{ *crashfs.FS }
+
+func (n noSpares) Rename(from, to string) error {
+	if strings.HasPrefix(filepath.Base(to), "spare-") {
+		return syscall.EIO
+	}
+	return n.FS.Rename(from, to)
+}
+
+// A spare that cannot be put in place is no reason to stop, and does not stay.
+func TestSpareThatFails(t *testing.T) {
+	disk := crashfs.New()
+	j := openAt(t, "j", filejournal.Config{SegmentBytes: small, FS: noSpares{disk}})
+	p := journaltest.NewPen("a")
+	must(t, p.Fence(t.Context(), j, 1))
+	for range 20 {
+		must(t, p.Append(t.Context(), j, journaltest.Records(1, 2000)...))
+	}
+	must(t, j.Close())
+	if n := count(t, disk, "tmp-", ""); n != 0 {
+		t.Errorf("%d temporary files are left", n)
+	}
 }
