@@ -125,15 +125,24 @@ var errStopping = errors.New("the node stops")
 
 // watch ends appends when one has been under way for too long. It looks now and
 // then, since a timer for each append would take about as long as a small append.
-// If the append is done at that very moment, the next one ends the tenure.
+// It counts its looks and no time: a process that was paused, or whose clock jumped,
+// has not given the journal that time. If the append is done at that very moment,
+// the next one ends the tenure.
 func (l *leader) watch() {
 	within := l.cfg.AppendWithin
-	tick := time.NewTicker(min(lookForFence, within))
+	every := min(lookForFence, within)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
+	var seen int64
+	var waited time.Duration
 	for {
 		select {
-		case now := <-tick.C:
-			if l.appends.took(now) >= within {
+		case <-tick.C:
+			since := l.appends.since.Load()
+			if waited += every; since == 0 || since != seen {
+				seen, waited = since, 0
+			}
+			if waited >= within {
 				l.stop(fmt.Errorf("the journal left an append without an outcome for %v", within))
 				return
 			}
