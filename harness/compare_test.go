@@ -136,7 +136,7 @@ func TestDifferences(t *testing.T) {
 				t.Errorf("difference at %d on %q: expected %s, got %s; want at %d on %q: %s, %s",
 					d.Number, d.Path, what(d.Expected), what(d.Got), tt.number, tt.path, tt.expected, tt.got)
 			}
-			if r := d.Report(); !strings.Contains(r, fmt.Sprint("record ", tt.number)) || !strings.Contains(r, tt.got) {
+			if r := d.Report(); !strings.Contains(r, fmt.Sprint("record ", tt.number)) || !strings.Contains(r, tt.got) || strings.Contains(r, "got       0 ") {
 				t.Errorf("report %q does not name number and call", r)
 			}
 		})

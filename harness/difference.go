@@ -87,7 +87,11 @@ func (d *Difference) Report() string {
 		fmt.Fprintf(&b, "  expected  %s\n", d.Expected)
 	}
 	if d.Got != nil {
-		fmt.Fprintf(&b, "  got       %s\n", d.Got)
+		got := *d.Got
+		if got.Number == 0 {
+			got.Number = d.Number // a program's call has none of its own
+		}
+		fmt.Fprintf(&b, "  got       %s\n", &got)
 	}
 	return b.String()
 }

@@ -67,7 +67,8 @@ type Config struct {
 	// level such as GOAMD64, or another Go. See journal.Environment.
 	SameNumerics bool
 
-	// Part is the part of the numbers that Replay compares with. Default all.
+	// Part is the part of the numbers that Replay compares with. Default all, which
+	// are those of all runs: Runs tells which belong to one.
 	Part Range
 
 	// Strict makes Replay ask for the total order of the record rather than for

@@ -7,9 +7,17 @@
 // went in and came out. So the record is all it takes to train the same network
 // again:
 //
-//	trainer --mode record                      # prints a digest of the weights
-//	trainer --mode replay                      # prints the same digest, or the first difference
-//	trainer --mode replay --plant bit --svg loss.svg
+//	go build -o trainer ./examples/trainer       # at the top of the repository
+//	./trainer --mode record                      # prints a digest of the weights
+//	./trainer --mode replay                      # prints the same digest, or the first difference
+//	./trainer --mode replay --plant bit --svg loss.svg
+//	understudy capture ls --journal file:trainer-data --id trainer
+//
+// A replay is of the last run under --id and needs its --epochs and --points: other
+// ones are a difference too. Two runs are compared as recorded if each has an id:
+//
+//	./trainer --mode record --id a && ./trainer --mode record --id b
+//	understudy diff a b --journal file:trainer-data
 //
 // A run that was killed replays as far as it was recorded. A plant is a difference
 // made on purpose, in the epoch --plant-epoch: another dropout seed, a larger batch,

@@ -52,8 +52,8 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	flags.StringVar(&o.journal, "journal", "file:trainer-data", "URL that the journals of all ids share")
 	flags.StringVar(&o.id, "id", "trainer", "persistence id of the run")
 	flags.StringVar(&o.svg, "svg", "", "write a picture of the losses to `FILE`; a replay then goes on after a difference")
-	flags.IntVar(&o.epochs, "epochs", 60, "passes over the data")
-	flags.IntVar(&o.points, "points", 400, "points in the data")
+	flags.IntVar(&o.epochs, "epochs", 60, "passes over the data; in a replay as many as were recorded")
+	flags.IntVar(&o.points, "points", 400, "points in the data; in a replay as many as were recorded")
 	flags.StringVar(&o.plant.kind, "plant", "", "make a difference in a replay: seed, batch or bit")
 	flags.IntVar(&o.plant.epoch, "plant-epoch", 2, "the epoch to make it in")
 	if err := flags.Parse(args); err != nil {
