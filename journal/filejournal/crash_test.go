@@ -117,6 +117,9 @@ func (s *story) check(ctx context.Context, disk *crashfs.FS) error {
 	if err != nil {
 		return fmt.Errorf("open: %w", err)
 	}
+	if _, err := j.End(ctx); err != nil {
+		return fmt.Errorf("after the first open: %w", err)
+	}
 	if err := j.Close(); err != nil {
 		return err
 	}

@@ -164,6 +164,10 @@ func (j *Journal) use(x *examined) {
 		j.found = x.report
 	}
 	j.tail, j.still, j.era = x.tail, x.tail.cursor.Pos, x.generation
+	if newest, ok := j.st.newestSegment(); !ok || x.last == nil || newest != x.last.start() {
+		x.close() // a segment that was not announced may be put away
+		return
+	}
 	j.behind.close()
 	j.behind.at, j.behind.seg = x.tail.cursor.Pos, x.last // kept open, so that a look finds it replaced
 }
