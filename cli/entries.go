@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -27,6 +28,14 @@ func (e *Env) notHarness(err error) error {
 		return err
 	}
 	return WithHint(usagef("%w", err), "this is for the journals of harnesses; of a machine's, %s verify and %s journal cat tell", e.App.Name, e.App.Name)
+}
+
+// harnessWrote reports whether the first record of j is one of a harness.
+func harnessWrote(ctx context.Context, j journal.Journal) bool {
+	for _, err := range harness.Read(ctx, j, harness.Range{To: 1}) {
+		return err == nil
+	}
+	return false
 }
 
 // rangeOf checks a part of the numbers.

@@ -106,6 +106,9 @@ func (e *Env) replay(ctx context.Context, f replayFlags) error {
 	switch {
 	case errors.Is(err, replay.ErrEnd):
 		return usagef("--to %d: %v", f.to, err)
+	case err != nil && harnessWrote(ctx, h.journal):
+		return WithHint(usagef("stopped after seq %d: a harness recorded this journal, no machine can replay it", h.replica.Seq()),
+			"--sink print shows it; %s journal verify checks it", e.App.Name)
 	case err != nil:
 		return e.foreign(fmt.Errorf("stopped after seq %d: %w", h.replica.Seq(), err))
 	}

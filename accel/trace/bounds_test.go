@@ -111,7 +111,7 @@ func TestTooManyStreams(t *testing.T) {
 // What is of no interest in a Kineto trace takes no memory, however much there is
 // of it, and lines are counted on.
 func TestLongTraceTakesNoMemory(t *testing.T) {
-	const size, allowed = 64 << 20, 8 << 20
+	const size, allowed = 24 << 20, 4 << 20
 	unit := `{"ph":"i","name":"x"},` + strings.Repeat("\n", 200)
 	long := &endless{unit: unit, head: inEvents, size: size, tail: `{"ph":"X","cat":"kernel"}]}`}
 	err := lastError(usual, long)
@@ -143,7 +143,7 @@ func (e *endless) Read(p []byte) (int, error) {
 		e.rest, e.began = e.head, inUse()
 	case e.at < e.size:
 		e.rest = e.unit
-		if e.units++; e.units%(1<<15) == 0 {
+		if e.units++; e.units%(1<<13) == 0 {
 			e.peak = max(e.peak, inUse()-min(e.began, inUse()))
 		}
 	case e.tail != "":
