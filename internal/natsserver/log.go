@@ -8,13 +8,15 @@ import (
 )
 
 // A logSink passes the server's log lines on and keeps the first fatal one,
-// which is the only place where the server says why it did not start.
+// which is the only place where the server says why it did not start. What the
+// server notes about itself, page by page at each start, is for debugging: Ready
+// says what an operator needs.
 type logSink struct {
 	log   *slog.Logger
 	fatal atomic.Pointer[string]
 }
 
-func (l *logSink) Noticef(format string, v ...any) { l.print(slog.LevelInfo, format, v) }
+func (l *logSink) Noticef(format string, v ...any) { l.print(slog.LevelDebug, format, v) }
 func (l *logSink) Warnf(format string, v ...any)   { l.print(slog.LevelWarn, format, v) }
 func (l *logSink) Errorf(format string, v ...any)  { l.print(slog.LevelError, format, v) }
 func (l *logSink) Debugf(format string, v ...any)  { l.print(slog.LevelDebug, format, v) }

@@ -107,6 +107,28 @@ func (c Config) options() (*server.Options, error) {
 	return o, nil
 }
 
+// vacant fails if a port is taken that the server shall listen on. The server
+// itself finds out only when it has read its store and said that it is ready.
+func (c Config) vacant() error {
+	var addrs []string
+	if c.Port != 0 && !c.NoListen {
+		addrs = append(addrs, net.JoinHostPort(orDefault(c.Host, "127.0.0.1"), strconv.Itoa(c.Port)))
+	}
+	if c.Cluster != nil {
+		addrs = append(addrs, net.JoinHostPort(orDefault(c.Cluster.Host, "127.0.0.1"), strconv.Itoa(c.Cluster.Port)))
+	}
+	for _, addr := range addrs {
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			return err // names the address
+		}
+		if err := l.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func orDefault(s, def string) string {
 	if s == "" {
 		return def
@@ -133,6 +155,9 @@ const readyWait = time.Minute
 func Start(ctx context.Context, cfg Config) (*Server, error) {
 	opts, err := cfg.options()
 	if err != nil {
+		return nil, fmt.Errorf("start nats server: %w", err)
+	}
+	if err := cfg.vacant(); err != nil {
 		return nil, fmt.Errorf("start nats server: %w", err)
 	}
 	held, err := lock(cfg.Dir)

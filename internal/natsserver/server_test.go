@@ -3,7 +3,9 @@ package natsserver_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -93,6 +95,10 @@ func TestStartRefuses(t *testing.T) {
 	}
 	defer l.Close()
 	taken := l.Addr().(*net.TCPAddr).Port
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	tests := []struct {
 		name string
 		cfg  natsserver.Config
@@ -101,6 +107,11 @@ func TestStartRefuses(t *testing.T) {
 		{"no directory", natsserver.Config{}, "no directory"},
 		{"port out of range", natsserver.Config{Dir: "x", Port: 70000}, "port 70000"},
 		{"port taken", natsserver.Config{Dir: filepath.Join(t.TempDir(), "taken"), Port: taken}, "address already in use"},
+		{"cluster port taken", natsserver.Config{
+			Dir: filepath.Join(t.TempDir(), "taken"), Name: "a", Cluster: &natsserver.Cluster{Port: taken, Routes: []string{"nats://127.0.0.1:1"}},
+		}, "address already in use"},
+		{"a file for a directory", natsserver.Config{Dir: file}, "not a folder"},
+		{"a file above the directory", natsserver.Config{Dir: filepath.Join(file, "below")}, "not a folder"},
 		{"member without routes", natsserver.Config{Dir: "x", Name: "a", Cluster: &natsserver.Cluster{Port: 1}}, "routes"},
 		{"member without name", natsserver.Config{Dir: "x", Cluster: &natsserver.Cluster{Port: 1, Routes: []string{"nats://127.0.0.1:1"}}}, "needs a name"},
 		{"route that is none", natsserver.Config{Dir: "x", Name: "a", Cluster: &natsserver.Cluster{Port: 1, Routes: []string{"::"}}}, "want nats://host:port"},
@@ -116,6 +127,35 @@ func TestStartRefuses(t *testing.T) {
 				t.Errorf("Start(%+v) = %v, want an error about %q", tt.cfg, err, tt.want)
 			}
 		})
+	}
+}
+
+// A server whose port is taken neither starts nor says that it is ready, and one
+// that starts says nothing at the level that operators read.
+func TestStartIsQuiet(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var said strings.Builder
+	for _, port := range []int{l.Addr().(*net.TCPAddr).Port, 0} {
+		level := slog.LevelInfo
+		if port != 0 {
+			level = slog.LevelDebug
+		}
+		s, err := natsserver.Start(t.Context(), natsserver.Config{
+			Dir: t.TempDir(), Port: port, Log: slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: level})),
+		})
+		if (err == nil) != (port == 0) {
+			t.Fatalf("Start on port %d = %v", port, err)
+		}
+		if err == nil {
+			s.Shutdown()
+		}
+	}
+	if said.Len() > 0 {
+		t.Errorf("said:\n%s", said.String())
 	}
 }
 
