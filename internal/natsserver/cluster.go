@@ -37,7 +37,7 @@ func StartLocalCluster(ctx context.Context, cfg LocalClusterConfig) (*LocalClust
 	if cfg.Size == 0 {
 		cfg.Size = 3
 	}
-	ports, err := freePorts(cfg.Size)
+	ports, err := FreePorts(cfg.Size)
 	if err != nil {
 		return nil, fmt.Errorf("start local cluster: %w", err)
 	}
@@ -76,9 +76,9 @@ func (cfg LocalClusterConfig) members(ports []int) []Config {
 	return members
 }
 
-// freePorts asks the system for ports that are free at this moment. All are held
-// until the last is known, so that they differ.
-func freePorts(n int) ([]int, error) {
+// FreePorts asks the system for loopback ports that are free at this moment. All
+// are held until the last is known, so that they differ.
+func FreePorts(n int) ([]int, error) {
 	ports := make([]int, n)
 	for i := range ports {
 		l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"understudy.dev/admin"
+	"understudy.dev/internal/natsserver"
 )
 
 // A Group is the processes of one group. Its methods may be called concurrently,
@@ -116,7 +117,7 @@ func (g *Group) Restart(s *Server) error {
 // Cluster starts a journal of three servers that replicate among themselves, and
 // returns them with the journal's URL.
 func (g *Group) Cluster() ([]*Server, string, error) {
-	ports, err := freePorts(3)
+	ports, err := natsserver.FreePorts(3)
 	if err != nil {
 		return nil, "", err
 	}
@@ -138,21 +139,6 @@ func (g *Group) Cluster() ([]*Server, string, error) {
 		}
 	}
 	return servers, journalURL(servers, "&replicas=3"), nil
-}
-
-// freePorts asks the system for ports that are free at this moment. All are held
-// until the last is known, so that they differ.
-func freePorts(n int) ([]int, error) {
-	ports := make([]int, n)
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("find a free port: %w", err)
-		}
-		defer l.Close()
-		ports[i] = l.Addr().(*net.TCPAddr).Port
-	}
-	return ports, nil
 }
 
 // A Node is a process with a node.
