@@ -1,7 +1,9 @@
 package crashfs
 
 import (
+	"encoding/binary"
 	"io"
+	"sync/atomic"
 	"unsafe"
 
 	"understudy.dev/journal/filejournal"
@@ -139,7 +141,7 @@ func (f *file) sync(op string) error {
 // flush makes durable what is not stuck.
 func (n *inode) flush() {
 	old := n.synced
-	n.synced = append([]byte(nil), n.data...)
+	n.synced = n.content()
 	for s := range n.past {
 		if !n.stuck[s*sectorBytes/pageBytes] {
 			delete(n.past, s)
@@ -148,6 +150,21 @@ func (n *inode) flush() {
 		clear(sector(n.synced, s))
 		copy(sector(n.synced, s), sector(old, s))
 	}
+}
+
+// content returns a copy of the data. What is mapped is changed by others
+// meanwhile, word by word, and is so read.
+func (n *inode) content() []byte {
+	if !n.mapped {
+		return append([]byte(nil), n.data...)
+	}
+	c := make([]byte, len(n.data))
+	words := len(c) / 8 * 8
+	for i := 0; i < words; i += 8 {
+		binary.NativeEndian.PutUint64(c[i:], atomic.LoadUint64((*uint64)(unsafe.Pointer(&n.data[i]))))
+	}
+	copy(c[words:], n.data[words:])
+	return c
 }
 
 // fail makes the pages that were written since the last sync stuck.
