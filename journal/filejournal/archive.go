@@ -8,12 +8,14 @@ import (
 	"io"
 	"iter"
 	"os"
+	"slices"
 	"sort"
 	"sync"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
 
+	"understudy.dev/internal/spoil"
 	"understudy.dev/journal"
 )
 
@@ -137,8 +139,11 @@ func (a *Archive) damaged(offset int64, seq journal.Seq, err error) error {
 }
 
 // read reads n bytes at an offset. A file that is too short is damage.
-func (a *Archive) read(offset, n int64) ([]byte, error) {
-	b := make([]byte, n)
+func (a *Archive) read(offset, n int64) ([]byte, error) { return a.readInto(nil, offset, n) }
+
+// readInto reads into the memory of room if that suffices.
+func (a *Archive) readInto(room []byte, offset, n int64) ([]byte, error) {
+	b := slices.Grow(room[:0], int(n))[:n]
 	_, err := a.file.ReadAt(b, offset)
 	if errors.Is(err, io.EOF) {
 		return nil, a.damaged(offset, 0, fmt.Errorf("%w: archive %w", ErrDamaged, journal.ErrShort))
@@ -248,8 +253,9 @@ func (a *Archive) follow(ctx context.Context, after journal.Position, yield func
 		return tell(e, err)
 	}
 	n := sort.Search(len(a.blocks), func(i int) bool { return a.blocks[i].before.Pos > after })
+	var room blockRoom
 	for i := max(n-1, 0); i < len(a.blocks) && after < a.end.Pos; i++ {
-		more, err := a.yieldBlock(ctx, i, after, yield)
+		more, err := a.yieldBlock(ctx, i, after, &room, yield)
 		if err != nil || !more {
 			return err
 		}
@@ -260,9 +266,14 @@ func (a *Archive) follow(ctx context.Context, after journal.Position, yield func
 	return a.beat(ctx, tell)
 }
 
+// blockRoom is memory for one block after another.
+type blockRoom struct {
+	packed, raw []byte
+}
+
 // yieldBlock yields the entries of a block that lie behind after.
-func (a *Archive) yieldBlock(ctx context.Context, i int, after journal.Position, yield func(journal.Entry, error) bool) (more bool, err error) {
-	raw, err := a.block(i)
+func (a *Archive) yieldBlock(ctx context.Context, i int, after journal.Position, room *blockRoom, yield func(journal.Entry, error) bool) (more bool, err error) {
+	raw, err := a.block(i, room)
 	if err != nil {
 		return false, err
 	}
@@ -285,8 +296,8 @@ func (a *Archive) yieldBlock(ctx context.Context, i int, after journal.Position,
 	return true, nil
 }
 
-// block returns the entries of a block, decompressed.
-func (a *Archive) block(i int) ([]byte, error) {
+// block returns the entries of a block, decompressed into room.
+func (a *Archive) block(i int, room *blockRoom) ([]byte, error) {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	if a.isClosed() {
@@ -304,17 +315,20 @@ func (a *Archive) block(i int) ([]byte, error) {
 	if string(head[:4]) != blockMagic || at.offset+blockHeader+int64(size) > a.index || rawSize > maxBlock {
 		return nil, bad(journal.ErrMalformed)
 	}
-	b, err := a.read(at.offset+8, 8+int64(size))
+	b, err := a.readInto(room.packed, at.offset+8, 8+int64(size))
 	if err != nil {
 		return nil, err
 	}
+	room.packed = b
 	if sum(b) != binary.LittleEndian.Uint32(head[4:]) {
 		return nil, bad(journal.ErrChecksum)
 	}
-	raw, err := a.zstd.DecodeAll(b[8:], make([]byte, 0, rawSize))
+	spoil.Bytes(room.raw)
+	raw, err := a.zstd.DecodeAll(b[8:], slices.Grow(room.raw[:0], int(rawSize)))
 	if err != nil {
 		return nil, bad(err)
 	}
+	room.raw = raw
 	if len(raw) != int(rawSize) {
 		return nil, bad(journal.ErrMalformed)
 	}
