@@ -16,7 +16,8 @@
 //	journal.state              mapped block, and the anchors outside the segments
 //	lock, lock-N               who recovers; who writes, in generation N
 //	spare-*                    a segment file that is ready for use
-//	tmp-*                      something not finished; recovery removes it
+//	tmp-*                      something not finished; recovery, after a restart of
+//	                           the machine, removes it
 //	cut-POSITION-*.bin         what recovery cut; never removed by this package
 //	left-POSITION-*.bin        a segment that a writer began before it died; nothing
 //	                           in it was acknowledged
