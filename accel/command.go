@@ -73,7 +73,8 @@ var ErrMalformed = errors.New("accel: malformed command")
 //
 // and then by op:
 //
-//	environment  device driver library host count {kernel identity}, by ascending kernel
+//	environment  device driver library host count {kernel identity}, by ascending kernel;
+//	             a Recorder leaves the host empty
 //	alloc        buffer bytes
 //	free         buffer
 //	copy-in      buffer offset contents

@@ -13,7 +13,7 @@ type Environment struct {
 	Driver  string            // what runs the kernels, with its version
 	Library string            // where the kernels come from, with their text's digest if compiled elsewhere
 	Kernels map[string]string // identity of each kernel's definition, by name
-	Host    string            // toolchain and architecture: told, never compared
+	Host    string            // toolchain and architecture: told, never compared, not recorded
 }
 
 // A PinError says that a device is not the recorded one. Nothing was executed.

@@ -2,9 +2,12 @@ package accel
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"math"
 	"sync"
+
+	"understudy.dev/harness"
 )
 
 // A Harness takes what a Recorder records. In record mode a nil error means that
@@ -55,7 +58,9 @@ type memory struct {
 	known  bool // digest is that of the contents now
 }
 
-// NewRecorder returns a recorder of dev and records dev's environment.
+// NewRecorder returns a recorder of dev and records dev's environment, without the
+// Host: a harness notes at the start of a run where it runs. A harness in replay mode
+// refuses what else differs, and the error is then also a *Difference that names it.
 func NewRecorder(dev Device, to Harness, cfg Config) (*Recorder, error) {
 	if cfg.Keep == 0 {
 		cfg.Keep = defaultKeep
@@ -67,10 +72,23 @@ func NewRecorder(dev Device, to Harness, cfg Config) (*Recorder, error) {
 		return nil, fmt.Errorf("record device: %d bytes a copy: %w", cfg.CopyBytes, ErrBounds)
 	}
 	r := newRecorder(dev, encoder(to), cfg.Keep, cfg.CopyBytes)
-	if err := r.send(Command{Op: OpEnvironment, Env: dev.Environment()}); err != nil {
-		return nil, fmt.Errorf("record environment: %w", err)
+	env := dev.Environment()
+	env.Host = "" // a harness in replay mode compares all that is recorded
+	if err := r.send(Command{Op: OpEnvironment, Env: env}); err != nil {
+		return nil, fmt.Errorf("record environment: %w", explained(err))
 	}
 	return r, nil
+}
+
+// explained puts what it means on the device before a difference that a harness found.
+func explained(err error) error {
+	var d *harness.Difference
+	if errors.As(err, &d) {
+		if e := Explain(d); e != nil {
+			return fmt.Errorf("%w: %w", e, err)
+		}
+	}
+	return err
 }
 
 func newRecorder(dev Device, emit func(*Command) error, keep, copyBytes int) *Recorder {

@@ -7,7 +7,7 @@
 // exp, ln, sin and cos are this package's own polynomials, since those of package
 // math have assembly for some processors. Only math.Sqrt is used, which is
 // correctly rounded everywhere. So the toolchain is told in the environment but
-// not pinned.
+// neither recorded nor pinned.
 package cpu
 
 import (
