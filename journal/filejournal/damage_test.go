@@ -387,3 +387,71 @@ func TestDamageBeforeAFrame(t *testing.T) {
 		}
 	}
 }
+
+// A journal.state that was put back while the machine ran states an end that lies
+// before what the segments prove: a promotion would write over what was
+// acknowledged since.
+func TestOlderStatePutBack(t *testing.T) {
+	for _, sizeBytes := range []int{10, 900} { // within a segment, and over several
+		for _, saved := range []int{0, 1, 5} { // entries in the journal then
+			s := &story{disk: crashfs.New()}
+			j, err := s.open()
+			must(t, err)
+			var old []byte
+			must(t, s.fence(t.Context(), j, 1, "a"))
+			for i := range 25 {
+				if i+1 == saved {
+					old = content(t, s.disk, "journal.state")
+				}
+				must(t, s.append(t.Context(), j, sizeBytes))
+			}
+			must(t, j.Close())
+			if saved == 0 { // as it was made, and attached to once
+				empty := &story{disk: crashfs.New()}
+				k, err := empty.open()
+				must(t, err)
+				must(t, k.Close())
+				old = content(t, empty.disk, "journal.state")
+				copy(old[4096:], content(t, s.disk, "journal.state")[4096:]) // the journal's id
+			}
+			for _, readOnly := range []bool{true, false} {
+				t.Run(fmt.Sprintf("%d bytes each, put back from entry %d, read-only %v", sizeBytes, saved, readOnly), func(t *testing.T) {
+					disk := s.disk.Crash(crashfs.Kill, 0)
+					must(t, disk.Corrupt("j/journal.state", func([]byte) []byte { return bytes.Clone(old) }))
+					got, place, err := judge(disk, filejournal.Config{ReadOnly: readOnly})
+					if got != damaged || place == nil || place.Source != "j/journal.state" {
+						t.Errorf("%q (%v), want %q in journal.state", got, err, damaged)
+					}
+				})
+			}
+		}
+	}
+}
+
+// A handle that is opened while another one appends and begins segments finds
+// nothing wrong: the end that it compares with is read after what it compares.
+func TestOpenWhileAppending(t *testing.T) {
+	dir := t.TempDir()
+	j := openAt(t, dir, filejournal.Config{SegmentBytes: tiny, Foreground: true})
+	p := journaltest.NewPen("a")
+	must(t, p.Fence(t.Context(), j, 1))
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		for i := 0; i < 400 && err == nil; i++ {
+			err = p.Append(t.Context(), j, journaltest.Records(1, i%900)...)
+		}
+		done <- err
+	}()
+	for {
+		k, err := filejournal.Open(dir, filejournal.Config{ReadOnly: true})
+		must(t, err)
+		must(t, k.Close())
+		select {
+		case err := <-done:
+			must(t, err)
+			return
+		default:
+		}
+	}
+}

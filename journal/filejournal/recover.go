@@ -57,7 +57,8 @@ func (x *examined) close() {
 //   - a file or an entry is of a later version: journal.ErrVersion
 //   - the journal ends, with nothing behind, before a position up to which it
 //     was durable: journal.ErrLost
-//   - there is something, and it is not what was written: ErrDamaged
+//   - there is something, and it is not what was written, or the state file is
+//     older than the segments: ErrDamaged
 //   - the tail is torn: no error, but a Recovery that says so
 func examine(fsys FS, dir string, st *state, flag int, current bool) (x *examined, err error) {
 	x = &examined{}
@@ -86,6 +87,12 @@ func examine(fsys FS, dir string, st *state, flag int, current bool) (x *examine
 	if err != nil {
 		return x, err
 	}
+	if current && len(all) > 0 {
+		s := all[len(all)-1]
+		if err := st.covers(s.start, filepath.Join(dir, s.name())); err != nil {
+			return x, err
+		}
+	}
 	all = slices.DeleteFunc(all, func(s segmentID) bool { return s.start < first || current && s.start > end })
 	switch n := len(all); {
 	case n == 0 && first == 0 && mark == 0:
@@ -113,6 +120,11 @@ func examine(fsys FS, dir string, st *state, flag int, current bool) (x *examine
 		}
 	}
 	x.generation = max(x.generation, x.last.generation)
+	if current {
+		if err := st.covers(x.last.mark, x.last.path); err != nil {
+			return x, err
+		}
+	}
 
 	// The newest segment is read from its start: to the end if that is known, or
 	// else to the first thing that is no entry.
@@ -162,6 +174,22 @@ func examine(fsys FS, dir string, st *state, flag int, current bool) (x *examine
 		x.report.CutBytes, x.report.CutSource, x.report.CutOffset = left.tornBytes, x.last.path, x.last.offset(end)
 	}
 	return x, nil
+}
+
+// covers checks that the published end is not before pos, which the segment in a
+// file says was durable: where it starts, or its mark. Both follow the end, and
+// whoever asks has read them before. So an end before them is that of an older
+// state file, put back while the machine ran, and what was acknowledged since
+// would be written over.
+func (s *state) covers(pos journal.Position, file string) error {
+	_, end := s.load()
+	if pos <= end {
+		return nil
+	}
+	return &journal.CorruptError{
+		Source: s.path, Pos: end, Offset: wordAt,
+		Err: fmt.Errorf("%w: it states %d as the end, and by %s the journal was durable up to %d: it is older than the segments", ErrDamaged, end, file, pos),
+	}
 }
 
 func missing(dir string, start journal.Position) error {

@@ -57,6 +57,7 @@ const (
 	anchorSlots  = 8
 	anchorBytes  = 64
 	bootBytes    = 32
+	wordAt       = 32
 
 	positionBits = 48 // 256 TiB of journal
 	positionMask = 1<<positionBits - 1
