@@ -444,7 +444,7 @@ func (w *answerWriter) write(s submission, a client.Answer) error {
 	}
 	var err error
 	if a.Err != nil {
-		_, err = fmt.Fprintf(w.out, "%-8s  %s\n", a.Verdict, a.Err)
+		_, err = fmt.Fprintf(w.out, "%-8s  %s\n", a.Verdict, whyNot(a.Err))
 		return err
 	}
 	text := w.text(s.name, a)
@@ -462,11 +462,20 @@ func (w *answerWriter) write(s submission, a client.Answer) error {
 func (w *answerWriter) writeJSON(s submission, a client.Answer) error {
 	out := submitAnswer{Line: s.line, Name: s.name, Verdict: verdictWords[a.Verdict], Repeated: a.Repeated}
 	if a.Err != nil {
-		out.Error = a.Err.Error()
+		out.Error = whyNot(a.Err)
 	} else {
 		out.Seq, out.Bytes, out.Reply = &a.Seq, a.Reply, w.text(s.name, a)
 	}
 	return json.NewEncoder(w.out).Encode(out)
+}
+
+// whyNot is an answer's error without the verdict, which stands before it.
+func whyNot(err error) string {
+	s := err.Error()
+	for _, verdict := range []error{client.ErrRefused, client.ErrNotDone, client.ErrUnknown} {
+		s = strings.TrimPrefix(s, verdict.Error()+": ")
+	}
+	return s
 }
 
 // writeStopped prints with --json a line for the one at which the input stopped:
