@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -41,13 +43,15 @@ func (e *Env) journalServeCommand() *cobra.Command {
 	fl := c.Flags()
 	fl.StringVar(&f.dir, "dir", "understudy-data", "`DIR` where the journal is kept")
 	fl.StringVar(&f.host, "host", "127.0.0.1", "address to listen on")
-	fl.IntVar(&f.port, "port", 4222, "port of clients; 0 takes a free one")
+	fl.IntVar(&f.port, "port", 4222, "port of clients; 0 takes a free one; --local-cluster takes the two after it too")
 	fl.StringVar(&f.name, "name", "understudy", "name of this server, unique in its cluster")
 	fl.StringSliceVar(&f.cluster, "cluster", nil, "run one member of a cluster: the cluster `HOST:PORT`s of all members")
 	fl.StringVar(&f.clusterAddr, "cluster-addr", "", "this member's own cluster `HOST:PORT`")
 	fl.BoolVar(&f.localCluster, "local-cluster", false, "run three members in this process: for trying out, not for safety")
 	fl.BoolVar(&f.noSync, "no-sync", false, "acknowledge before the sync to disk: survives the process, not a power loss")
-	c.MarkFlagsMutuallyExclusive("cluster", "local-cluster")
+	for _, name := range []string{"cluster", "host", "name"} { // its members have loopback and names of their own
+		c.MarkFlagsMutuallyExclusive(name, "local-cluster")
+	}
 	c.MarkFlagsRequiredTogether("cluster", "cluster-addr")
 	return c
 }
@@ -58,6 +62,9 @@ func (e *Env) journalServe(ctx context.Context, f journalServeFlags) error {
 	if err != nil {
 		return err
 	}
+	if err := f.check(); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(f.dir, 0o700); err != nil {
 		return fmt.Errorf("make journal directory: %w", err)
 	}
@@ -66,17 +73,7 @@ func (e *Env) journalServe(ctx context.Context, f journalServeFlags) error {
 		return fmt.Errorf("find journal directory: %w", err)
 	}
 	if f.localCluster {
-		lc, err := natsserver.StartLocalCluster(ctx, natsserver.LocalClusterConfig{Dir: dir, NoSync: f.noSync, Log: log})
-		if err != nil {
-			return err
-		}
-		defer lc.Shutdown()
-		for _, r := range lc.Ready() {
-			e.announceServer(r)
-		}
-		e.progressf("journal of three members in this process   --journal 'nats://%s/ORDERS?replicas=3&sync=always'\n", hosts(lc.ClientURLs()))
-		<-ctx.Done()
-		return nil
+		return e.serveLocalCluster(ctx, f, natsserver.LocalClusterConfig{Dir: dir, Ports: f.localPorts(), NoSync: f.noSync, Log: log})
 	}
 	cfg := natsserver.Config{Dir: dir, Name: f.name, Host: f.host, Port: f.port, NoSync: f.noSync, Log: log}
 	if len(f.cluster) > 0 {
@@ -97,8 +94,83 @@ func (e *Env) journalServe(ctx context.Context, f journalServeFlags) error {
 	r := srv.Ready()
 	e.announceServer(r)
 	if cfg.Cluster == nil {
-		e.progressf("use it with   --journal 'nats://%s/ORDERS?sync=always'\n", hosts([]string{r.Client}))
+		e.progressf("use it with   --journal '%s'\n", f.journalURL(1, r.Client))
+	} else {
+		e.progressf("use it with   --journal '%s'   where the other members' clients may stand too, after commas\n",
+			f.journalURL(f.members(), r.Client))
 	}
+	<-ctx.Done()
+	return nil
+}
+
+// check refuses what the server cannot be told.
+func (f *journalServeFlags) check() error {
+	last := f.port
+	if f.localCluster && f.port != 0 {
+		last += localMembers - 1
+	}
+	if f.port < 0 || last > 65535 {
+		return usagef("--port %d: want 0 to 65535, for each member", f.port)
+	}
+	return nil
+}
+
+// localMembers is how many members --local-cluster runs.
+const localMembers = 3
+
+// localPorts are the members' client ports: --port and the two after it, or none,
+// which takes free ones.
+func (f *journalServeFlags) localPorts() []int {
+	if f.port == 0 {
+		return nil
+	}
+	ports := make([]int, localMembers)
+	for i := range ports {
+		ports[i] = f.port + i
+	}
+	return ports
+}
+
+// members is how many members the cluster has, this one included.
+func (f *journalServeFlags) members() int {
+	if slices.Contains(f.cluster, f.clusterAddr) {
+		return len(f.cluster)
+	}
+	return len(f.cluster) + 1
+}
+
+// maxReplicas is the most that a stream can have (nats-server v2.15.2,
+// server/stream.go, StreamMaxReplicas).
+const maxReplicas = 5
+
+// journalURL is a journal on these servers, with what is true of it: sync=always
+// is a declaration that nodes believe.
+func (f *journalServeFlags) journalURL(members int, clients ...string) string {
+	var params []string
+	if members > 1 {
+		params = append(params, "replicas="+strconv.Itoa(min(members, maxReplicas)))
+	}
+	if !f.noSync {
+		params = append(params, "sync=always")
+	}
+	u := "nats://" + hosts(clients) + "/ORDERS"
+	if len(params) > 0 {
+		u += "?" + strings.Join(params, "&")
+	}
+	return u
+}
+
+// serveLocalCluster runs the members in this process until ctx ends.
+func (e *Env) serveLocalCluster(ctx context.Context, f journalServeFlags, cfg natsserver.LocalClusterConfig) error {
+	lc, err := natsserver.StartLocalCluster(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer lc.Shutdown()
+	for _, r := range lc.Ready() {
+		e.announceServer(r)
+	}
+	e.progressf("journal of three members in this process   --journal '%s'\n", f.journalURL(localMembers, lc.ClientURLs()...))
 	<-ctx.Done()
 	return nil
 }
