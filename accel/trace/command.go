@@ -10,9 +10,9 @@
 // # What a trace can tell
 //
 // Commands with their times, kernels, grids, streams and sizes; no contents, seeds
-// or batch sizes. Real traces begin and end in mid-job, so a [Model] reports a free
-// whose allocation it never saw, and what is live at the end, and fails for
-// neither. Addresses are opaque: equal or not equal. An allocation without an
+// or batch sizes. Real traces begin and end in mid-job, so a [Model] reports the first
+// free of an address whose allocation it never saw, and what is live at the end, and
+// fails for neither. Addresses are opaque: equal or not equal. An allocation without an
 // address is only counted.
 //
 // # What this package does not do

@@ -14,12 +14,14 @@ import (
 
 // A Model is a device of which only the bookkeeping is real: streams take commands
 // in order and memory is allocated before it is freed. It is a harness.Sink for
-// the trace of one device, for one goroutine.
+// the trace of one device, for one goroutine. It remembers every address that it saw,
+// so its memory is in proportion to the distinct ones.
 type Model struct {
 	report  Report
 	time    time.Duration
 	streams map[int64]*queue
 	live    map[place]Allocation
+	freed   map[place]int // line of the last free
 	counted map[pool]int // allocations without address
 }
 
@@ -68,7 +70,8 @@ type Report struct {
 func NewModel() *Model {
 	return &Model{
 		report:  Report{Ops: make(map[Op]int), Lost: make(map[string]int)},
-		streams: make(map[int64]*queue), live: make(map[place]Allocation), counted: make(map[pool]int),
+		streams: make(map[int64]*queue), live: make(map[place]Allocation), freed: make(map[place]int),
+		counted: make(map[pool]int),
 	}
 }
 
@@ -86,7 +89,7 @@ func (f *Fault) Error() string {
 
 // Apply takes in a device or kernel record and ignores other kinds. It returns a
 // *Fault if time runs backwards, a stream's commands are not in order, or memory is
-// allocated that is live or freed with another size.
+// allocated that is live, or freed with another size or twice.
 func (m *Model) Apply(ctx context.Context, e *harness.Entry) error {
 	if e.Kind != journal.KindDevice && e.Kind != journal.KindKernel {
 		return nil
@@ -177,6 +180,12 @@ func (m *Model) free(c *Command) string {
 	at := place{p, *c.Addr}
 	a, ok := m.live[at]
 	if !ok {
+		if line, again := m.freed[at]; again {
+			return fmt.Sprintf("frees %#x, which line %d freed and nothing allocated since", *c.Addr, line)
+		}
+		if at.addr != 0 { // freeing a null pointer is allowed, any number of times
+			m.freed[at] = c.Line
+		}
 		m.report.Unmatched = append(m.report.Unmatched, Allocation{p.String(), *c.Addr, c.Bytes, c.Line})
 		return ""
 	}
@@ -184,6 +193,7 @@ func (m *Model) free(c *Command) string {
 		return fmt.Sprintf("frees %d bytes at %#x, line %d allocated %d", c.Bytes, *c.Addr, a.Line, a.Bytes)
 	}
 	delete(m.live, at)
+	m.freed[at] = c.Line
 	m.report.LiveBytes -= a.Bytes
 	return ""
 }

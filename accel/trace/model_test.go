@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"os"
@@ -120,6 +121,43 @@ func TestModelFindsTheImpossible(t *testing.T) {
 				return
 			}
 			t.Error("nothing was found")
+		})
+	}
+}
+
+// An address is freed once for each time that it is allocated, and once more only if
+// that may have been before the trace.
+func TestFreedTwice(t *testing.T) {
+	const at77, at78, null = `"addr":77`, `"addr":78`, `"addr":0`
+	tests := []struct {
+		name      string
+		commands  []string
+		want      string // "": holds
+		unmatched int
+	}{
+		{"allocated in the trace", []string{"alloc", at77, "free", at77, "free", at77}, "line 3 of the trace: frees 0x4d, which line 2 freed", 0},
+		{"allocated before the trace", []string{"free", at77, "alloc", at78, "free", at77}, "line 3 of the trace: frees 0x4d, which line 1 freed", 0},
+		{"allocated again", []string{"alloc", at77, "free", at77, "alloc", at77, "free", at77}, "", 0},
+		{"allocated again, freed thrice", []string{"free", at77, "alloc", at77, "free", at77, "free", at77}, "line 4 of the trace: frees 0x4d, which line 3 freed", 1},
+		{"another address", []string{"alloc", at77, "free", at77, "free", at78}, "", 1},
+		{"another pool", []string{"alloc", at77, "free", at77, "free", at77 + `,"api":"caching_allocator"`}, "", 1},
+		{"null", []string{"free", null, "free", null}, "", 2},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var b strings.Builder
+			for i := 0; i < len(tt.commands); i += 2 {
+				fmt.Fprintf(&b, `{"cmd":%q,%s,"ts_us":%d}`+"\n", tt.commands[i], tt.commands[i+1], i)
+			}
+			r, err := replay(t, strings.NewReader(b.String()))
+			var fault *trace.Fault
+			if tt.want != "" {
+				if !errors.As(err, &fault) || !strings.Contains(err.Error(), tt.want) {
+					t.Errorf("replay = %v, want %s", err, tt.want)
+				}
+			} else if err != nil || len(r.Unmatched) != tt.unmatched {
+				t.Errorf("replay = %v, unmatched %v, want %d of them", err, r.Unmatched, tt.unmatched)
+			}
 		})
 	}
 }
