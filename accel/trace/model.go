@@ -22,7 +22,7 @@ type Model struct {
 	streams map[int64]*queue
 	live    map[place]Allocation
 	freed   map[place]int // line of the last free
-	counted map[pool]int // allocations without address
+	counted map[pool]int  // allocations without address
 }
 
 // A queue is where a stream stands.
