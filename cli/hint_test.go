@@ -16,7 +16,8 @@ func TestHintsRepeatWhatWasGiven(t *testing.T) {
 	}{
 		{"nothing", nil, "understudy who", "understudy promote"},
 		{
-			"nodes", []string{"--admin", "http://h:1", "--admin", "http://h:2", "--group", "orders", "--json"},
+			"nodes",
+			[]string{"--admin", "http://h:1", "--admin", "http://h:2", "--group", "orders", "--json"},
 			"understudy who --admin http://h:1,http://h:2 --group orders", "understudy promote --admin http://h:1,http://h:2 --group orders --json",
 		},
 		{"a reason", []string{"--reason", "it's down"}, "understudy who", `understudy promote --reason 'it'\''s down'`},

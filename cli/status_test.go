@@ -23,12 +23,14 @@ func TestStatusExplainsItsRows(t *testing.T) {
 	}{
 		{"one primary", "orders", []admin.NodeStatus{row("a", admin.Serving, 2), row("b", admin.Following, 2)}, nil},
 		{
-			"one that was shut out", "default", []admin.NodeStatus{row("a", admin.Serving, 1), row("b", admin.Serving, 2)},
+			"one that was shut out", "default",
+			[]admin.NodeStatus{row("a", admin.Serving, 1), row("b", admin.Serving, 2)},
 			[]string{"  warn  a still takes itself for the primary of epoch 1; epoch 2 has shut it out, so it can answer nobody"},
 		},
 		{"another group", "sales", []admin.NodeStatus{row("a", admin.Serving, 2)}, []string{"  warn  these are nodes of group orders, not of sales"}},
 		{
-			"one name twice", "orders", []admin.NodeStatus{row("a", admin.Serving, 2), row("a", admin.Following, 2)},
+			"one name twice", "orders",
+			[]admin.NodeStatus{row("a", admin.Serving, 2), row("a", admin.Following, 2)},
 			[]string{"  warn  2 processes have the name a, at http://a, http://a: start each with a --node of its own"},
 		},
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/signal"
@@ -65,23 +66,39 @@ var errNoReader = errors.New("nobody reads the output any more")
 // exitInterrupted is the exit code of a demo that was ended before its end.
 const exitInterrupted = 130
 
-// runDemo shows the demo. It takes SIGPIPE, which would end this process and leave
-// the data behind, as an interruption.
+// An output ends the demo when nobody reads it any more.
+type output struct {
+	io.Writer
+	end context.CancelCauseFunc
+}
+
+func (o output) Write(b []byte) (int, error) {
+	n, err := o.Writer.Write(b)
+	if errors.Is(err, syscall.EPIPE) {
+		o.end(errNoReader)
+	}
+	return n, err
+}
+
+// runDemo shows the demo. An output that nobody reads any more is an interruption:
+// SIGPIPE would end this process and leave the data behind.
 func runDemo(ctx context.Context, e *cli.Env, cfg demo.Config) error {
-	interrupted := ctx
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGPIPE)
-	defer stop()
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	broken := make(chan os.Signal, 1) // of any connection: writing to it says so itself
+	signal.Notify(broken, syscall.SIGPIPE)
+	defer signal.Stop(broken)
 	binary, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find this binary: %w", err)
 	}
-	cfg.Binary, cfg.JSON, cfg.Quiet, cfg.Stdout, cfg.Stderr = binary, e.Global.JSON, e.Global.Quiet, e.Stdout, e.Stderr
+	cfg.Binary, cfg.JSON, cfg.Quiet, cfg.Stdout, cfg.Stderr = binary, e.Global.JSON, e.Global.Quiet, output{e.Stdout, end}, e.Stderr
 	_, err = demo.Run(ctx, cfg)
 	var usage *demo.UsageError
 	switch {
 	case errors.As(err, &usage):
 		return cli.WithCode(admin.ExitUsage, err)
-	case errors.Is(err, context.Canceled) && interrupted.Err() == nil:
+	case errors.Is(context.Cause(ctx), errNoReader):
 		return cli.WithCode(exitInterrupted, errNoReader)
 	case errors.Is(err, context.Canceled):
 		return err
