@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"understudy.dev/admin"
 	"understudy.dev/journal"
 )
 
@@ -83,7 +84,14 @@ func (e *Env) journalGetCommand() *cobra.Command {
 					f.format = "%D"
 				}
 				if journal.Seq(n) > end.Seq {
-					return WithCode(1, fmt.Errorf("there is no record %s: the last one is %d", args[0], end.Seq))
+					return WithCode(admin.ExitNotDone, fmt.Errorf("there is no record %d: the last one is %d", n, end.Seq))
+				}
+				oldest, err := oldestSeq(cmd.Context(), j, end)
+				switch {
+				case err != nil:
+					return err
+				case journal.Seq(n) < oldest:
+					return pruned(journal.Seq(n), oldest)
 				}
 				return e.journalCat(cmd.Context(), j, end, f)
 			})
@@ -98,13 +106,12 @@ func (e *Env) journalCat(ctx context.Context, j journal.Journal, end journal.End
 	if err != nil {
 		return err
 	}
-	var kinds []journal.Kind
-	for _, s := range f.kinds {
-		k, err := journal.ParseKind(s)
-		if err != nil {
-			return usagef("--kind: %v", err)
-		}
-		kinds = append(kinds, k)
+	kinds, err := parseKinds(f.kinds)
+	if err != nil {
+		return err
+	}
+	if err := e.warnPruned(ctx, j, sp, end); err != nil {
+		return err
 	}
 	out := bufio.NewWriter(e.Stdout)
 	var records []journal.Record

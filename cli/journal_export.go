@@ -15,6 +15,7 @@ import (
 type journalExported struct {
 	From  string `json:"from"`
 	File  string `json:"file"`
+	First uint64 `json:"from_seq"` // the oldest record left
 	Seq   uint64 `json:"end_seq"`
 	Epoch uint64 `json:"epoch"`
 	Chain string `json:"chain"`
@@ -36,6 +37,10 @@ func (e *Env) journalExportCommand() *cobra.Command {
 }
 
 func (e *Env) export(ctx context.Context, j journal.Journal, end journal.End, path string) error {
+	oldest, err := oldestSeq(ctx, j, end)
+	if err != nil {
+		return err
+	}
 	bar := e.newProgress("export", uint64(end.Seq))
 	c, err := filejournal.ExportFile(ctx, path, j, filejournal.ExportConfig{Progress: func(c journal.Cursor) { bar.at(uint64(c.Seq)) }})
 	bar.end()
@@ -43,11 +48,11 @@ func (e *Env) export(ctx context.Context, j journal.Journal, end journal.End, pa
 		return err
 	}
 	out := journalExported{
-		From: journal.Describe(j).Location, File: path, Seq: uint64(c.Seq), Epoch: uint64(c.Epoch), Chain: c.Chain.String(),
+		From: journal.Describe(j).Location, File: path, First: uint64(oldest), Seq: uint64(c.Seq), Epoch: uint64(c.Epoch), Chain: c.Chain.String(),
 	}
 	if e.Global.JSON {
 		return json.NewEncoder(e.Stdout).Encode(out)
 	}
-	fmt.Fprintf(e.Stdout, "exported  records 1..%s, epoch %d, chain %s   %s -> %s\n", grouped(out.Seq), out.Epoch, c.Chain.Short(), out.From, path)
+	fmt.Fprintf(e.Stdout, "exported  %s, epoch %d, chain %s   %s -> %s\n", recordsOf(out.First, out.Seq), out.Epoch, c.Chain.Short(), out.From, path)
 	return nil
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 
@@ -23,6 +24,7 @@ type journalInfo struct {
 	Time     *string  `json:"end_time"`
 	Bytes    *int64   `json:"bytes"`
 	Trimmed  uint64   `json:"trimmed_through"`
+	First    uint64   `json:"first_seq"` // the oldest record left
 }
 
 func (e *Env) journalInfoCommand() *cobra.Command {
@@ -31,16 +33,20 @@ func (e *Env) journalInfoCommand() *cobra.Command {
 		Example: "  " + e.App.Name + " journal info --journal file:understudy-data --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return e.withJournal(cmd.Context(), readOnly, func(j journal.Journal, end journal.End) error { return e.printInfo(j, end) })
+			return e.withJournal(cmd.Context(), readOnly, func(j journal.Journal, end journal.End) error { return e.printInfo(cmd.Context(), j, end) })
 		},
 	}
 }
 
-func (e *Env) printInfo(j journal.Journal, end journal.End) error {
+func (e *Env) printInfo(ctx context.Context, j journal.Journal, end journal.End) error {
+	oldest, err := oldestSeq(ctx, j, end)
+	if err != nil {
+		return err
+	}
 	caps := journal.Describe(j)
 	in := journalInfo{
 		Journal: caps.Location, Backend: caps.Backend, Survives: caps.Survives.String(), Fence: caps.Fence, ReadOnly: caps.ReadOnly,
-		Notes: append([]string{}, caps.Notes...), Position: uint64(end.Pos), Seq: uint64(end.Seq), Epoch: uint64(end.Epoch), Trimmed: uint64(end.First),
+		Notes: append([]string{}, caps.Notes...), Position: uint64(end.Pos), Seq: uint64(end.Seq), Epoch: uint64(end.Epoch), Trimmed: uint64(end.First), First: uint64(oldest),
 	}
 	if end.Time != 0 {
 		s := end.Time.String()
@@ -58,7 +64,7 @@ func (e *Env) printInfo(j journal.Journal, end journal.End) error {
 		fmt.Fprintf(e.Stdout, "size      %s bytes\n", grouped(uint64(*in.Bytes)))
 	}
 	if end.First != 0 {
-		fmt.Fprintf(e.Stdout, "trimmed   through position %d\n", end.First)
+		fmt.Fprintf(e.Stdout, "trimmed   through position %d: the oldest record left is %s\n", end.First, grouped(in.First))
 	}
 	fmt.Fprintf(e.Stdout, "an acknowledged record survives the loss of: %s\n", in.Survives)
 	for _, n := range in.Notes {

@@ -51,6 +51,9 @@ func (e *Env) journalLs(ctx context.Context, j journal.Journal, end journal.End,
 	if err != nil {
 		return err
 	}
+	if err := e.warnPruned(ctx, j, sp, end); err != nil {
+		return err
+	}
 	n := uint64(0)
 	return e.items(ctx, j, sp, end, func(it *journal.Item) (bool, error) {
 		b := &it.Batch

@@ -16,6 +16,7 @@ type journalVerified struct {
 	Result   string  `json:"result"` // "sound" or "damaged"
 	Journal  string  `json:"journal"`
 	Entries  uint64  `json:"entries"`
+	First    uint64  `json:"from_seq"` // the oldest record left; what was before it is pruned
 	Records  uint64  `json:"records"`
 	Fences   uint64  `json:"fences"`
 	Dead     uint64  `json:"dead_batches"`
@@ -45,11 +46,15 @@ func (e *Env) journalVerifyCommand() *cobra.Command {
 
 func (e *Env) journalVerify(ctx context.Context, j journal.Journal, end journal.End) error {
 	began := time.Now()
-	v := journalVerified{Result: "sound", Journal: journal.Describe(j).Location}
+	oldest, err := oldestSeq(ctx, j, end)
+	if err != nil {
+		return err
+	}
+	v := journalVerified{Result: "sound", Journal: journal.Describe(j).Location, First: uint64(oldest)}
 	bar := e.newProgress("verify", uint64(end.Seq))
 	var records []journal.Record
 	var last journal.Cursor
-	err := e.items(ctx, j, stretch{}, end, func(it *journal.Item) (bool, error) {
+	err = e.items(ctx, j, stretch{}, end, func(it *journal.Item) (bool, error) {
 		v.Entries++
 		last = it.Cursor
 		switch it.Verdict {
@@ -82,8 +87,15 @@ func (e *Env) journalVerify(ctx context.Context, j journal.Journal, end journal.
 		return err
 	}
 	rate := float64(v.Records) / v.Seconds
-	fmt.Fprintf(e.Stdout, "records 1..%s   %s, %s   %.2fs   %s/s   good up to position %d\n",
-		grouped(v.Seq), grouped(v.Entries)+" entries", counted(v.Fences, "epoch"), v.Seconds, grouped(uint64(rate)), v.Position)
+	epochs := counted(v.Fences, "epoch")
+	if end.First > 0 { // what opened it may be gone
+		epochs = fmt.Sprintf("open epoch %d", v.Epoch)
+	}
+	fmt.Fprintf(e.Stdout, "%s   %s, %s   %.2fs   %s/s   good up to position %d\n",
+		recordsOf(v.First, v.Seq), grouped(v.Entries)+" entries", epochs, v.Seconds, grouped(uint64(rate)), v.Position)
+	if v.First > 1 {
+		fmt.Fprintf(e.Stdout, "pruned    records 1..%s are gone, and were not checked\n", grouped(v.First-1))
+	}
 	if v.Dead+v.Void > 0 {
 		fmt.Fprintf(e.Stdout, "warning   %d dead batches and %d void fences, which every reader passes over\n", v.Dead, v.Void)
 	}

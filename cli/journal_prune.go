@@ -1,0 +1,225 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"understudy.dev/admin"
+	"understudy.dev/journal"
+	"understudy.dev/journal/journalurl"
+)
+
+// journalPruned is what prune prints with --json.
+type journalPruned struct {
+	Journal string `json:"journal"`
+	Pruned  bool   `json:"pruned"`           // something was dropped
+	Through uint64 `json:"through_position"` // what is dropped, or would be; 0: nothing
+	Before  uint64 `json:"before_seq"`       // the first record that is kept
+	Trimmed uint64 `json:"trimmed_through"`  // what is gone, by now
+	Kept    string `json:"kept,omitempty"`   // why not all that was asked for is dropped
+}
+
+func (e *Env) journalPruneCommand() *cobra.Command {
+	var before string
+	var yes bool
+	c := &cobra.Command{
+		Use: "prune", Short: "Drop the oldest entries, for good",
+		Long: "Drops the entries whose records all lie before --before, as far as the backend can. A file journal drops whole segment\n" +
+			"files, and keeps the one with the newest fence and all behind it: of a tenure that never ended only what lies before it.\n" +
+			"A stream keeps its newest record. Without --yes it only says what it would drop. Where nothing is dropped it exits with 1.\n\n" +
+			"A node that has not applied what is dropped, one that starts anew among them, cannot read the journal from its start any\n" +
+			"more and halts: export the journal first, and prune only what no node will need.",
+		Example: "  " + e.App.Name + " journal prune --journal file:understudy-data --before -1000",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return e.withJournal(cmd.Context(), journalurl.Options{ReadOnly: !yes}, func(j journal.Journal, end journal.End) error {
+				return e.prune(cmd, j, end, before, yes)
+			})
+		},
+	}
+	c.Flags().StringVar(&before, "before", "", "`PLACE` from which everything is kept")
+	c.Flags().BoolVar(&yes, "yes", false, "really drop")
+	c.MarkFlagRequired("before") //nolint:errcheck // the flag is there
+	return c
+}
+
+// A pruning is what can be dropped of a journal.
+type pruning struct {
+	asked journal.Position // the last that lies before the place
+	drops journal.Position // the last that the backend will drop; 0: nothing
+	first journal.Seq      // kept then
+	kept  string           // why drops is less than asked; "" if it is not
+	hint  string           // how more could be dropped
+}
+
+func (e *Env) prune(cmd *cobra.Command, j journal.Journal, end journal.End, before string, yes bool) error {
+	ctx := cmd.Context()
+	at, err := e.parsePlace(before, end)
+	if err != nil {
+		return fmt.Errorf("--before: %w", err)
+	}
+	p, err := e.pruningOf(ctx, j, end, at)
+	if err != nil {
+		return err
+	}
+	if p.drops == 0 && p.kept == "" {
+		p.kept = "no record lies before " + before
+	}
+	drop := yes && p.drops > 0
+	if drop {
+		if err := journal.Trim(ctx, j, p.asked); err != nil {
+			return err
+		}
+		was := end.First
+		if end, err = journal.SampleEnd(ctx, j); err != nil {
+			return fmt.Errorf("find what is left: %w", err)
+		}
+		if p.first, err = oldestSeq(ctx, j, end); err != nil {
+			return err
+		}
+		drop, p.drops = end.First > was, end.First
+	}
+	if err := e.printPruned(j, end, &p, drop, yes); err != nil || drop {
+		return err
+	}
+	nothing := WithCode(admin.ExitNotDone, errors.New("nothing changed"))
+	switch {
+	case p.drops > 0:
+		return WithHint(nothing, "%s --yes drops them", again(cmd))
+	case p.hint != "":
+		return WithHint(nothing, "%s", p.hint)
+	}
+	return nothing
+}
+
+// printPruned says what was dropped, or would be.
+func (e *Env) printPruned(j journal.Journal, end journal.End, p *pruning, dropped, yes bool) error {
+	out := journalPruned{
+		Journal: journal.Describe(j).Location, Pruned: dropped, Through: uint64(p.drops), Before: uint64(p.first),
+		Trimmed: uint64(end.First), Kept: p.kept,
+	}
+	if e.Global.JSON {
+		return json.NewEncoder(e.Stdout).Encode(out)
+	}
+	did := "would drop"
+	if yes {
+		did = "dropped"
+	}
+	var err error
+	if p.drops == 0 {
+		_, err = fmt.Fprintf(e.Stdout, "%s nothing of %s: %s\n", did, out.Journal, p.kept)
+		return err
+	}
+	_, err = fmt.Fprintf(e.Stdout, "%s records before seq %d, through position %d of %s\n", did, p.first, p.drops, out.Journal)
+	if err == nil && p.kept != "" {
+		_, err = fmt.Fprintf(e.Stdout, "kept more than asked for: %s\n", p.kept)
+	}
+	return err
+}
+
+// pruningOf finds out what a journal drops if it is asked for all before a place.
+func (e *Env) pruningOf(ctx context.Context, j journal.Journal, end journal.End, at place) (p pruning, err error) {
+	oldest, err := oldestSeq(ctx, j, end)
+	if err != nil {
+		return p, err
+	}
+	p.first = oldest
+	files, err := segmentStarts(journal.Describe(j), end.First)
+	if err != nil {
+		return p, err
+	}
+	var last, beforeRecords journal.Cursor // before the place; and without the newest batch there
+	next := map[journal.Position]journal.Seq{}
+	err = e.items(ctx, j, stretch{}, end, func(it *journal.Item) (bool, error) {
+		if it.Verdict == journal.Live && !at.before(it.Cursor.Seq, it.Cursor.Time) {
+			return false, nil
+		}
+		if it.Verdict == journal.Live && it.Batch.Count > 0 {
+			beforeRecords = last
+		}
+		last = it.Cursor
+		if slices.Contains(files, it.Pos) {
+			next[it.Pos] = it.Cursor.Seq + 1
+		}
+		return true, nil
+	})
+	p.asked = last.Pos
+	switch {
+	case err != nil || last.Seq < oldest:
+		return p, err
+	case journal.Describe(j).Backend == "file":
+		p.ofFiles(files, next, last, end)
+	case last.Seq >= end.Seq:
+		p.kept = "the newest record is always kept"
+		if beforeRecords.Seq >= oldest {
+			p.drops, p.first = beforeRecords.Pos, beforeRecords.Seq+1
+		}
+	default:
+		p.drops, p.first = last.Pos, last.Seq+1
+	}
+	return p, nil
+}
+
+// ofFiles finds out which segment files go, of those that start at files.
+func (p *pruning) ofFiles(files []journal.Position, next map[journal.Position]journal.Seq, last journal.Cursor, end journal.End) {
+	fenced := last.Epoch == end.Epoch // the open fence lies before the place
+	keep := last.Pos
+	if fenced {
+		keep = min(keep, last.Fence-1)
+	}
+	var over journal.Position // the end of the first file that stays
+	for _, f := range files {
+		if over = f; f > keep {
+			break
+		}
+		p.drops, p.first, over = f, next[f], 0
+	}
+	switch {
+	case p.drops == last.Pos:
+	case over == 0:
+		p.kept = "only whole segment files are dropped, and that place lies in the newest"
+	case fenced:
+		p.kept = fmt.Sprintf("the newest fence, at position %d, and all behind it are always kept", last.Fence)
+		p.hint = fmt.Sprintf("what epoch %d wrote can be dropped once a later epoch is open: promote a standby, or start the primary anew", last.Epoch)
+	default:
+		p.kept = "only whole segment files are dropped, and the next one reaches beyond that place"
+		p.hint = "choose a later --before"
+	}
+}
+
+// segmentName is that of a segment file, which begins with where it starts
+// (docs/FORMAT.md).
+var segmentName = regexp.MustCompile(`^(\d{20})(-\d+)?\.udj$`)
+
+// segmentStarts returns where the segment files of a file journal start, behind a
+// position, in order; nil for other journals.
+func segmentStarts(of journal.Capabilities, behind journal.Position) ([]journal.Position, error) {
+	if of.Backend != "file" {
+		return nil, nil
+	}
+	files, err := os.ReadDir(of.Location)
+	if err != nil {
+		return nil, fmt.Errorf("list segments: %w", err)
+	}
+	var starts []journal.Position
+	for _, f := range files {
+		m := segmentName.FindStringSubmatch(f.Name())
+		if m == nil {
+			continue
+		}
+		at, err := strconv.ParseUint(m[1], 10, 64)
+		if pos := journal.Position(at); err == nil && pos > behind && !slices.Contains(starts, pos) {
+			starts = append(starts, pos)
+		}
+	}
+	slices.Sort(starts)
+	return starts, nil
+}

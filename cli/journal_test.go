@@ -1,0 +1,218 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"understudy.dev/journal"
+	"understudy.dev/journal/filejournal"
+	"understudy.dev/journal/journaltest"
+	"understudy.dev/journal/journalurl"
+)
+
+// ran is what a command line did.
+type ran struct {
+	code   int
+	stdout string
+	stderr string
+}
+
+// run carries out a command line on the journal at url.
+func run(ctx context.Context, url string, args ...string) ran {
+	var stdout, stderr bytes.Buffer
+	e := &Env{
+		App: App{Name: "understudy", Machine: blobs()}, Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: &stderr,
+		Getenv: func(string) string { return "" }, Now: time.Now,
+	}
+	code := Run(ctx, e, append(args, "--journal", url))
+	return ran{code, stdout.String(), stderr.String()}
+}
+
+// want fails the test unless a run ended with code and printed every one of parts.
+func (r ran) want(t *testing.T, code int, parts ...string) {
+	t.Helper()
+	if r.code != code {
+		t.Errorf("exit code %d, want %d", r.code, code)
+	}
+	for _, p := range parts {
+		if !strings.Contains(r.stdout+r.stderr, p) {
+			t.Errorf("%q is not printed", p)
+		}
+	}
+	if t.Failed() {
+		t.Fatalf("stdout %s\nstderr %s", r.stdout, r.stderr)
+	}
+}
+
+// decode reads what a run printed as JSON into v.
+func (r ran) decode(t *testing.T, v any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(r.stdout), v); err != nil {
+		t.Fatalf("%v in %q, stderr %q", err, r.stdout, r.stderr)
+	}
+}
+
+// fileURL is the URL of a file journal or an archive.
+func fileURL(path string) string { return "file:" + (&url.URL{Path: path}).EscapedPath() }
+
+// small makes a folder of many small segments.
+func small(t *testing.T, dir string) journal.Journal {
+	t.Helper()
+	j, err := filejournal.Open(dir, filejournal.Config{SegmentBytes: 16 << 10, Foreground: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { j.Close() })
+	return j
+}
+
+// write appends tenures, each of so many batches of one record of 1,000 bytes.
+func write(t *testing.T, j journal.Journal, tenures ...int) *journaltest.Pen {
+	t.Helper()
+	p := journaltest.NewPen("a")
+	for i, batches := range tenures {
+		if err := p.Fence(t.Context(), j, journal.Epoch(i+1)); err != nil {
+			t.Fatal(err)
+		}
+		for range batches {
+			if err := p.Append(t.Context(), j, journaltest.Records(1, 1000)...); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return p
+}
+
+// What prune says that it would drop is what it drops, and if that is nothing it
+// says why, exits with 1 and changes nothing.
+func TestPruneDoesWhatItSays(t *testing.T) {
+	tests := []struct {
+		name    string
+		tenures []int
+		before  string
+		kept    string // why it is not all that was asked for
+		hint    string
+		nothing bool
+	}{
+		{"nothing lies before", []int{20, 60}, "1", "no record lies before 1", "", true},
+		{"one tenure", []int{80}, "-10", "the newest fence, at position ", "once a later epoch is open", true},
+		{"within a file", []int{20, 60}, "3", "the next one reaches beyond that place", "choose a later --before", true},
+		{"a whole tenure and more", []int{60, 60}, "-10", "the newest fence, at position ", "", false},
+		{"some files", []int{60, 60}, "40", "the next one reaches beyond that place", "", false},
+		{"the only file", []int{1}, "tail", "no record lies before tail", "", true},
+		{"the newest file", []int{2}, "tail", "that place lies in the newest", "", true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "j")
+			j := small(t, dir)
+			write(t, j, tt.tenures...)
+			j.Close()
+			var would, did journalPruned
+			args := []string{"journal", "prune", "--before", tt.before}
+			dry := run(t.Context(), fileURL(dir), args...)
+			dry.want(t, 1, "would drop ", tt.kept, "nothing changed")
+			run(t.Context(), fileURL(dir), append(args, "--json")...).decode(t, &would)
+			done := run(t.Context(), fileURL(dir), append(args, "--json", "--yes")...)
+			done.decode(t, &did)
+			if would.Pruned || would.Trimmed != 0 {
+				t.Errorf("a dry run says %+v", would)
+			}
+			if did.Through != would.Through || did.Before != would.Before || did.Kept != would.Kept {
+				t.Errorf("did %+v, said %+v", did, would)
+			}
+			if tt.nothing {
+				if did.Pruned || did.Through != 0 || did.Before != 1 {
+					t.Errorf("did %+v, want nothing", did)
+				}
+				done.want(t, 1, "nothing changed", tt.hint)
+				dry.want(t, 1, "would drop nothing of ", tt.hint)
+				run(t.Context(), fileURL(dir), append(args, "--yes")...).want(t, 1, "dropped nothing of ", tt.kept)
+				return
+			}
+			done.want(t, 0)
+			if !did.Pruned || did.Trimmed != did.Through || did.Before < 2 || !strings.Contains(did.Kept, tt.kept) {
+				t.Errorf("did %+v", did)
+			}
+			dry.want(t, 1, fmt.Sprintf("would drop records before seq %d, through position %d of ", did.Before, did.Through), " --yes drops them")
+		})
+	}
+}
+
+// prunedJournals are journals of 80 records whose beginning is gone, and the first
+// record left in each.
+func prunedJournals(t *testing.T) map[string]journal.Seq {
+	t.Helper()
+	dir := t.TempDir()
+	folder := small(t, filepath.Join(dir, "j"))
+	write(t, folder, 40, 40)
+	stream, err := journalurl.Open(t.Context(), "embedded:"+filepath.Join(dir, "e"), journalurl.Options{Create: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stream.Close() })
+	write(t, stream, 40, 40)
+	folder.Close()
+	stream.Close()
+	left := map[string]journal.Seq{}
+	for _, url := range []string{fileURL(filepath.Join(dir, "j")), "embedded:" + filepath.Join(dir, "e")} {
+		var did journalPruned
+		r := run(t.Context(), url, "journal", "prune", "--before", "31", "--yes", "--json")
+		r.decode(t, &did)
+		if r.code != 0 || did.Before < 10 || did.Before > 31 {
+			t.Fatalf("prune of %s: %+v", url, r)
+		}
+		left[url] = journal.Seq(did.Before)
+	}
+	archive := filepath.Join(dir, "x.udj")
+	run(t.Context(), fileURL(filepath.Join(dir, "j")), "journal", "export", archive).want(t, 0)
+	left[fileURL(archive)] = left[fileURL(filepath.Join(dir, "j"))]
+	return left
+}
+
+// Of a journal that was pruned every command says where it begins now, and a record
+// that is gone is not silently nothing.
+func TestPrunedJournalSaysWhereItBegins(t *testing.T) {
+	for url, oldest := range prunedJournals(t) {
+		name, _, _ := strings.Cut(url, ":")
+		t.Run(name+filepath.Ext(url), func(t *testing.T) {
+			ctx := t.Context()
+			gone := fmt.Sprintf("was pruned: the oldest left is %d", oldest)
+			run(ctx, url, "journal", "get", "5").want(t, 1, "record 5 "+gone, "hint: ")
+			run(ctx, url, "journal", "get", fmt.Sprint(oldest-1)).want(t, 1, gone)
+			run(ctx, url, "journal", "get", fmt.Sprint(oldest), "--json").want(t, 0, fmt.Sprintf(`{"seq":%d,`, oldest))
+			run(ctx, url, "journal", "cat", "--from", "5", "--count", "1", "--json").want(t, 0, fmt.Sprintf(`{"seq":%d,`, oldest), fmt.Sprintf("warning: the records before %d were pruned", oldest))
+			if r := run(ctx, url, "journal", "cat", "--from", "50", "--count", "1"); strings.Contains(r.stderr, "pruned") {
+				t.Errorf("it says %q of what is not asked for", r.stderr)
+			}
+			run(ctx, url, "journal", "ls", "--count", "1").want(t, 0, "were pruned")
+			span := fmt.Sprintf("records %d..80", oldest)
+			run(ctx, url, "journal", "verify").want(t, 0, span, "open epoch 2", fmt.Sprintf("pruned    records 1..%d are gone", oldest-1), "sound")
+			run(ctx, url, "journal", "verify", "--json").want(t, 0, `"result":"sound"`, fmt.Sprintf(`"from_seq":%d,`, oldest))
+			run(ctx, url, "journal", "info").want(t, 0, fmt.Sprintf("the oldest record left is %d", oldest))
+			run(ctx, url, "journal", "info", "--json").want(t, 0, fmt.Sprintf(`"first_seq":%d`, oldest))
+			run(ctx, url, "journal", "export", filepath.Join(t.TempDir(), "x.udj")).want(t, 0, span)
+		})
+	}
+}
+
+// The newest record of a stream is never dropped, and prune knows it.
+func TestPruneOfAllOfAStreamKeepsItsNewestRecord(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "e")
+	j, err := journalurl.Open(t.Context(), "embedded:"+dir, journalurl.Options{Create: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, j, 5)
+	j.Close()
+	args := []string{"journal", "prune", "--before", "99"}
+	run(t.Context(), "embedded:"+dir, args...).want(t, 1, "would drop records before seq 5,", "the newest record is always kept")
+	run(t.Context(), "embedded:"+dir, append(args, "--yes")...).want(t, 0, "dropped records before seq 5,")
+}
