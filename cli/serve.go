@@ -170,7 +170,7 @@ func (e *Env) serve(ctx context.Context, f serveFlags) error {
 	reloadTokens(ctx, srv, log)
 	n, err := node.New(node.Config{
 		Name: f.node, Journal: j, Machine: e.App.Machine, Start: f.start(), Logger: log, MaxDrain: f.maxDrain,
-		Client: f.advertise, Admin: f.advertiseAdmin, Probe: e.probe, Observer: observer{metrics},
+		Version: build.Version, Client: f.advertise, Admin: f.advertiseAdmin, Probe: e.probe, Observer: observer{metrics},
 	})
 	if err != nil {
 		return err

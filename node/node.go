@@ -59,8 +59,9 @@ type Config struct {
 	Journal journal.Journal
 	Machine machine.Definition
 
-	Start  Start
-	Logger *slog.Logger // nil discards
+	Start   Start
+	Logger  *slog.Logger // nil discards
+	Version string       // of the binary, for the log
 
 	// Client and Admin are the addresses where this node is reached once it is
 	// primary. They are written into the journal, where the others find them.
@@ -210,7 +211,7 @@ func (n *Node) Run(ctx context.Context) error {
 	defer stop()
 	defer n.leave()
 
-	n.log.Info("node started", "event", "node.started", "owner", n.owner, "journal", journal.Describe(n.cfg.Journal).Location)
+	n.sayStarted()
 	if n.cfg.Start != Follow {
 		background.Go(func() { n.startPromoted(ctx) })
 	}
