@@ -59,7 +59,11 @@ func readKineto(r *bufio.Reader, max bounds) iter.Seq2[Command, error] {
 		lines := &lineCounter{r: r, max: max.value}
 		d := json.NewDecoder(lines)
 		lines.taken = d.InputOffset
-		if err := k.read(d, lines); err != nil {
+		err := k.read(d, lines)
+		if err == nil {
+			err = ended(d)
+		}
+		if err != nil {
 			yield(Command{}, &LineError{lines.line(faultOffset(d, lines, err)), err})
 			return
 		}
@@ -128,6 +132,17 @@ func skip(d *json.Decoder) error {
 			return fmt.Errorf("%w: a value of more than %d levels", ErrTooLarge, maxDepth)
 		}
 	}
+}
+
+// ended reads to the end, where damage to what is compressed may show only.
+func ended(d *json.Decoder) error {
+	switch _, err := d.Token(); {
+	case err == nil:
+		return errors.New("something follows the trace")
+	case !errors.Is(err, io.EOF):
+		return err
+	}
+	return nil
 }
 
 // truncated gives an early end its name.

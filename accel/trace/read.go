@@ -57,7 +57,11 @@ func (max bounds) read(r io.Reader) iter.Seq2[Command, error] {
 			return
 		}
 		defer closeIt()
-		head, _ := plain.Peek(peekBytes)
+		head, err := plain.Peek(peekBytes)
+		if err != nil && !errors.Is(err, io.EOF) { // a bufio.Reader tells it only once
+			yield(Command{}, &LineError{1 + bytes.Count(head, []byte("\n")), err})
+			return
+		}
 		order := orders{}
 		for c, err := range readerOf(head)(plain, max) {
 			if err != nil {
@@ -97,8 +101,10 @@ func readerOf(head []byte) func(*bufio.Reader, bounds) iter.Seq2[Command, error]
 // decompress looks at the magic numbers.
 func decompress(r io.Reader) (*bufio.Reader, func(), error) {
 	buffered := bufio.NewReaderSize(r, 64<<10)
-	magic, _ := buffered.Peek(4)
+	magic, err := buffered.Peek(4)
 	switch {
+	case err != nil && !errors.Is(err, io.EOF):
+		return nil, nil, err
 	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
 		z, err := gzip.NewReader(buffered)
 		if err != nil {
@@ -150,7 +156,7 @@ func readLines(r *bufio.Reader, max bounds) iter.Seq2[Command, error] {
 	return func(yield func(Command, error) bool) {
 		for n := 1; ; n++ {
 			text, err := readLine(r, max.value)
-			if errors.Is(err, errLong) {
+			if err != nil && !errors.Is(err, io.EOF) { // too long, or damaged where it is compressed
 				yield(Command{}, &LineError{n, err})
 				return
 			}
@@ -164,11 +170,7 @@ func readLines(r *bufio.Reader, max bounds) iter.Seq2[Command, error] {
 					return
 				}
 			}
-			if errors.Is(err, io.EOF) {
-				return
-			}
-			if err != nil { // of the compression
-				yield(Command{}, &LineError{n, err})
+			if err != nil {
 				return
 			}
 		}

@@ -2,15 +2,12 @@ package trace_test
 
 import (
 	"bytes"
-	"compress/gzip"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/klauspost/compress/zstd"
 
 	"understudy.dev/accel/trace"
 	"understudy.dev/journal"
@@ -72,21 +69,11 @@ const linesTrace = `{"api":"cudaMalloc","cmd":"alloc","tid":1,"corr":5,"ts_us":0
 `
 
 func TestReadCompressed(t *testing.T) {
-	var zipped, zst bytes.Buffer
-	g := gzip.NewWriter(&zipped)
-	fmt.Fprint(g, linesTrace)
-	g.Close()
-	z, err := zstd.NewWriter(&zst)
-	if err != nil {
-		t.Fatal(err)
-	}
-	fmt.Fprint(z, linesTrace)
-	z.Close()
 	want := describe(t, readAll(t, []byte(linesTrace)))
 	if len(want) != 4 {
 		t.Fatalf("%d commands, want 4", len(want))
 	}
-	for name, data := range map[string][]byte{"gzip": zipped.Bytes(), "zstd": zst.Bytes()} {
+	for name, data := range compressed(t, linesTrace) {
 		if got := describe(t, readAll(t, data)); !slices.Equal(got, want) {
 			t.Errorf("%s: got %q, want %q", name, got, want)
 		}
