@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"iter"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -15,6 +18,7 @@ import (
 	"understudy.dev/journal/filejournal"
 	"understudy.dev/journal/journaltest"
 	"understudy.dev/journal/journalurl"
+	"understudy.dev/journal/memjournal"
 )
 
 // ran is what a command line did.
@@ -199,6 +203,60 @@ func TestPrunedJournalSaysWhereItBegins(t *testing.T) {
 			run(ctx, url, "journal", "info").want(t, 0, fmt.Sprintf("the oldest record left is %d", oldest))
 			run(ctx, url, "journal", "info", "--json").want(t, 0, fmt.Sprintf(`"first_seq":%d`, oldest))
 			run(ctx, url, "journal", "export", filepath.Join(t.TempDir(), "x.udj")).want(t, 0, span)
+		})
+	}
+}
+
+// stuck is a journal that never yields its entries; failed ends every Follow.
+type stuck struct {
+	journal.Journal
+	failed error
+}
+
+func (s stuck) Follow(ctx context.Context, _ journal.Position) iter.Seq2[journal.Entry, error] {
+	return func(yield func(journal.Entry, error) bool) {
+		if s.failed != nil {
+			yield(journal.Entry{}, s.failed)
+			return
+		}
+		<-ctx.Done()
+	}
+}
+
+// Verify says "damaged" of damage only.
+func TestVerifyCallsDamageNothingElse(t *testing.T) {
+	interrupted, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("interrupt signal received"))
+	tests := []struct {
+		name   string
+		ctx    context.Context
+		failed error
+		want   string
+		code   int
+	}{
+		{"interrupted", interrupted, nil, "interrupted", 130},
+		{"closed", t.Context(), journal.ErrClosed, "stopped", 1},
+		{"trimmed meanwhile", t.Context(), journal.ErrTrimmed, "stopped", 1},
+		{"lost", t.Context(), journal.ErrLost, "damaged", 6},
+		{"corrupt", t.Context(), &journal.CorruptError{Pos: 3, Err: journal.ErrChecksum}, "damaged", 6},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, asJSON := range []bool{true, false} {
+				var out bytes.Buffer
+				e := &Env{Stdout: &out, Stderr: io.Discard, Global: Global{JSON: asJSON}}
+				err := e.journalVerify(tt.ctx, stuck{memjournal.New(), tt.failed}, journal.End{Pos: 5, Seq: 7})
+				if got := exitCode(tt.ctx, err); got != tt.code {
+					t.Errorf("exit code %d of %v, want %d", got, err, tt.code)
+				}
+				want := tt.want + " "
+				if asJSON {
+					want = `"result":"` + tt.want + `"`
+				}
+				if !strings.Contains(out.String(), want) {
+					t.Errorf("printed %s, want %s", &out, want)
+				}
+			}
 		})
 	}
 }

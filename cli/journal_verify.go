@@ -9,11 +9,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"understudy.dev/journal"
+	"understudy.dev/journal/journalurl"
 )
 
 // journalVerified is what journal verify prints with --json.
 type journalVerified struct {
-	Result   string  `json:"result"` // "sound" or "damaged"
+	Result   string  `json:"result"` // sound, damaged, interrupted or stopped
 	Journal  string  `json:"journal"`
 	Entries  uint64  `json:"entries"`
 	First    uint64  `json:"from_seq"` // the oldest record left; what was before it is pruned
@@ -37,9 +38,15 @@ func (e *Env) journalVerifyCommand() *cobra.Command {
 		Example: "  " + e.App.Name + " journal verify --journal file:understudy-data",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return e.withJournal(cmd.Context(), readOnly, func(j journal.Journal, end journal.End) error {
+			opened := false
+			err := e.withJournal(cmd.Context(), readOnly, func(j journal.Journal, end journal.End) error {
+				opened = true
 				return e.journalVerify(cmd.Context(), j, end)
 			})
+			if err != nil && !opened {
+				return e.unopenedJournal(cmd.Context(), err)
+			}
+			return err
 		},
 	}
 }
@@ -78,7 +85,7 @@ func (e *Env) journalVerify(ctx context.Context, j journal.Journal, end journal.
 	v.Seconds = time.Since(began).Seconds()
 	v.Seq, v.Position, v.Epoch, v.Chain = uint64(last.Seq), uint64(last.Pos), uint64(last.Epoch), last.Chain.String()
 	if err != nil {
-		v.Result, v.Error = "damaged", err.Error()
+		v.Result, v.Error = verifiedTo(ctx, err), err.Error()
 	}
 	if e.Global.JSON {
 		if jerr := json.NewEncoder(e.Stdout).Encode(v); jerr != nil {
@@ -99,8 +106,35 @@ func (e *Env) journalVerify(ctx context.Context, j journal.Journal, end journal.
 	if v.Dead+v.Void > 0 {
 		fmt.Fprintf(e.Stdout, "warning   %d dead batches and %d void fences, which every reader passes over\n", v.Dead, v.Void)
 	}
-	if err == nil {
-		fmt.Fprintf(e.Stdout, "sound     chain %s\n", last.Chain.Short())
+	if err != nil {
+		fmt.Fprintf(e.Stdout, "%-9s stopped after seq %s of %s\n", v.Result, grouped(v.Seq), grouped(uint64(end.Seq)))
+		return err
+	}
+	fmt.Fprintf(e.Stdout, "sound     chain %s\n", last.Chain.Short())
+	return nil
+}
+
+// verifiedTo is the word for an error that ended journal verify: whatever is not
+// damage says nothing about what lies behind.
+func verifiedTo(ctx context.Context, err error) string {
+	if exitCode(ctx, err) == exitInterrupted {
+		return resultInterrupted
+	}
+	if r := resultOf(err); r == resultDamaged {
+		return r
+	}
+	return resultStopped
+}
+
+// unopenedJournal is for a journal that could not be opened: if opening it found
+// damage, that is the result of journal verify.
+func (e *Env) unopenedJournal(ctx context.Context, err error) error {
+	v := journalVerified{Result: verifiedTo(ctx, err), Journal: journalurl.Redact(e.Global.Journal), Error: err.Error()}
+	if v.Result != resultDamaged || !e.Global.JSON {
+		return err
+	}
+	if jerr := json.NewEncoder(e.Stdout).Encode(v); jerr != nil {
+		return jerr
 	}
 	return err
 }
