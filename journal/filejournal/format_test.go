@@ -3,6 +3,7 @@ package filejournal_test
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"understudy.dev/internal/crashfs"
 	"understudy.dev/journal"
 	"understudy.dev/journal/filejournal"
 )
@@ -282,5 +284,27 @@ func TestPythonReader(t *testing.T) {
 	}
 	if out, err := read(dir); err == nil {
 		t.Errorf("a damaged journal was read: %d bytes", len(out))
+	}
+}
+
+// What FORMAT.md draws as zero in the block that a segment starts with is zero,
+// also after appends wrote marks into it.
+func TestHeaderIsZeroWhereDrawn(t *testing.T) {
+	s := &story{disk: crashfs.New()}
+	j, err := s.open()
+	must(t, err)
+	must(t, s.fence(t.Context(), j, 1, "a"))
+	for range 5 {
+		must(t, s.append(t.Context(), j, 100))
+	}
+	must(t, j.Close())
+	b := content(t, s.disk, segmentsOf(t, s.disk)[0])
+	if binary.LittleEndian.Uint64(b[512:]) == 0 || binary.LittleEndian.Uint64(b[1024:]) == 0 {
+		t.Fatal("a mark was not written")
+	}
+	for _, zero := range [][2]int{{408, 512}, {512 + 12, 1024}, {1024 + 12, 4096}} {
+		if n := len(bytes.Trim(b[zero[0]:zero[1]], "\x00")); n != 0 {
+			t.Errorf("bytes %d to %d are not zero: %x", zero[0], zero[1], b[zero[0]:zero[0]+8])
+		}
 	}
 }

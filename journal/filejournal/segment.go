@@ -262,6 +262,7 @@ func (s *segment) room(pos journal.Position) int64 { return s.size - s.offset(po
 func (s *segment) writeMark(pos journal.Position, buf []byte) (int, error) {
 	binary.LittleEndian.PutUint64(buf, uint64(pos))
 	binary.LittleEndian.PutUint32(buf[8:], s.id.sum(buf[:8]))
+	clear(buf[12:markBytes])
 	n, err := s.file.WriteAt(buf[:markBytes], int64(s.turn+1)*markSector)
 	s.turn = 1 - s.turn
 	return n, err
