@@ -2,9 +2,11 @@ package accel_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -349,6 +351,59 @@ func TestRefusedCommandIsNotRecorded(t *testing.T) {
 	}
 	if len(h.records) != 1 {
 		t.Errorf("%d records, want the environment alone", len(h.records))
+	}
+}
+
+// The digest of an input is that of what the buffer holds, however it came there.
+func TestInputDigestAfterCopies(t *testing.T) {
+	whole := words(func(i int) float32 { return float32(i + 1) }, 4)
+	part := words(func(int) float32 { return 9 }, 1)
+	both := slices.Concat(whole[:4], part, whole[8:])
+	const n = 4
+	tests := []struct {
+		name string
+		cfg  accel.Config
+		do   func(r *accel.Recorder, x, y accel.Buffer) error
+		want []byte
+	}{
+		{name: "nothing copied", do: func(*accel.Recorder, accel.Buffer, accel.Buffer) error { return nil }, want: make([]byte, 4*n)},
+		{name: "all of it", do: func(r *accel.Recorder, x, _ accel.Buffer) error { return r.CopyIn(x, 0, whole) }, want: whole},
+		{name: "all, then a part", do: func(r *accel.Recorder, x, _ accel.Buffer) error {
+			return errors.Join(r.CopyIn(x, 0, whole), r.CopyIn(x, 4, part))
+		}, want: both},
+		{name: "a part, then all", do: func(r *accel.Recorder, x, _ accel.Buffer) error {
+			return errors.Join(r.CopyIn(x, 4, part), r.CopyIn(x, 0, whole))
+		}, want: whole},
+		{name: "all in two records", cfg: accel.Config{CopyBytes: 8}, do: func(r *accel.Recorder, x, _ accel.Buffer) error {
+			return r.CopyIn(x, 0, whole)
+		}, want: whole},
+		{name: "written by a kernel, then a part", do: func(r *accel.Recorder, x, y accel.Buffer) error {
+			return errors.Join(r.CopyIn(y, 0, whole), r.Launch(&accel.Launch{Kernel: "relu", Args: []accel.Arg{accel.Out(x), accel.In(y), accel.U32(n)}}),
+				r.CopyIn(x, 4, part))
+		}, want: both},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			h := &tape{}
+			r, err := accel.NewRecorder(cpu.New(), h, tt.cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			x, err1 := r.Alloc(4 * n)
+			y, err2 := r.Alloc(4 * n)
+			err = errors.Join(err1, err2, tt.do(r, x, y), r.Launch(&accel.Launch{Kernel: "relu", Args: []accel.Arg{accel.Out(y), accel.In(x), accel.U32(n)}}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			last := h.records[len(h.records)-1]
+			c, err := accel.Decode(last.Name, last.Data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := c.Inputs[0].Digest, sha256.Sum256(tt.want); got != want {
+				t.Errorf("the input's digest is %x, want %x", got, want)
+			}
+		})
 	}
 }
 
