@@ -245,7 +245,11 @@ func (p *promotion) head(w io.Writer) {
 
 func printChecks(w io.Writer, checks []admin.Check) {
 	for _, c := range checks {
-		fmt.Fprintf(w, "  %-7s %-11s %s\n", c.Verdict, c.ID, c.Detail)
+		verdict := c.Verdict
+		if verdict == admin.VerdictInfo {
+			verdict = admin.VerdictWarn // it refuses nothing, and is there to be read
+		}
+		fmt.Fprintf(w, "  %-7s %-11s %s\n", verdict, c.ID, c.Detail)
 	}
 	fmt.Fprintln(w)
 }

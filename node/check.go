@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"understudy.dev/journal"
+	"understudy.dev/replay"
 )
 
 // Verdict is what a check came to.
@@ -80,17 +81,7 @@ func (n *Node) checks(ctx context.Context, cursor journal.Position, end journal.
 	add("gap", Fail, false, gap, fmt.Sprintf("records 1..%d continuous, epochs monotonic", p.Seq))
 	add("hash", Fail, false, hash, fmt.Sprintf("outcome digest agreed at seq %d", v.agreed))
 	add("build", Fail, false, n.buildFault(v), fmt.Sprintf("%s version %d", n.cfg.Machine.Name, n.cfg.Machine.Version))
-	fault = ""
-	if tailErr == nil && end.Pos < cursor {
-		fault = fmt.Sprintf("the journal is seen to end at position %d, below this node's cursor %d", end.Pos, cursor)
-	}
-	add("tail", Fail, false, fault, fmt.Sprintf("seq %d, sampled %v ago", end.Seq, time.Since(end.When).Round(time.Millisecond)))
-	lag := p.Lag(time.Now())
-	fault = ""
-	if lag.Known && lag.Records > n.cfg.MaxDrain {
-		fault = fmt.Sprintf("%d records behind, limit %d", lag.Records, n.cfg.MaxDrain)
-	}
-	add("lag", Fail, true, fault, fmt.Sprintf("%d records behind", lag.Records))
+	list = append(list, tailCheck(cursor, end, tailErr), n.lagCheck(p.Lag(time.Now()), tailErr))
 	fault, fine := n.probePrimary(ctx, v)
 	add("primary", Fail, true, fault, fine)
 	if ahead := aheadOf(n.cfg.now(), max(p.Time, end.Time)); ahead > maxAhead {
@@ -98,6 +89,38 @@ func (n *Node) checks(ctx context.Context, cursor journal.Position, end journal.
 			ahead.Round(time.Millisecond)), "")
 	}
 	return list
+}
+
+// tailCheck holds a sample of the tail against a cursor. A tail that could not be
+// read is unknown, which refuses (RULES 21).
+func tailCheck(cursor journal.Position, end journal.End, err error) Check {
+	c := Check{ID: "tail", Verdict: Fail}
+	switch {
+	case err != nil:
+		c.Detail = "unknown: where the journal ends cannot be read"
+	case end.Pos < cursor:
+		c.Detail = fmt.Sprintf("the journal is seen to end at position %d, below this node's cursor %d", end.Pos, cursor)
+	default:
+		c.Verdict, c.Detail = OK, fmt.Sprintf("seq %d, sampled %v ago", end.Seq, time.Since(end.When).Round(time.Millisecond))
+	}
+	return c
+}
+
+// lagCheck tells how much there is to drain. A lag that is not known although the
+// tail has just been read is worth knowing and no more: draining finds out.
+func (n *Node) lagCheck(lag replay.Lag, tailErr error) Check {
+	c := Check{ID: "lag", Acceptable: true}
+	switch {
+	case tailErr != nil:
+		c.Verdict, c.Detail = Fail, "unknown: where the journal ends cannot be read"
+	case !lag.Known:
+		c.Verdict, c.Detail = Warn, "unknown: the journal could not be read just now"
+	case lag.Records > n.cfg.MaxDrain:
+		c.Verdict, c.Detail = Fail, fmt.Sprintf("%d records behind, limit %d", lag.Records, n.cfg.MaxDrain)
+	default:
+		c.Detail = fmt.Sprintf("%d records behind", lag.Records)
+	}
+	return c
 }
 
 // maxAhead is how far the log may be ahead of this node's clock without a word.
