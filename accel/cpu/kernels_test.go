@@ -120,6 +120,57 @@ func laneSum(s int) float32 {
 	return float32(n)
 }
 
+// The order of each sum is fixed. 2^24 absorbs every single 1 that is added to it
+// alone, so 2^24 + 1 + 1 - 2^24 is 0 by ascending index, 2 by descending, 1 by halves.
+func TestSumsTakeTheirTermsInOrder(t *testing.T) {
+	const big = 1 << 24
+	ones, terms := []float32{1, 1, 1, 1}, []float32{big, 1, 1, -big}
+	// Rows of A: the terms, and ones; columns of B: ones, and the terms.
+	a, aTransposed := slices.Concat(terms, ones), []float32{big, 1, 1, 1, 1, 1, -big, 1}
+	b, bTransposed := []float32{1, big, 1, 1, 1, 1, 1, -big}, slices.Concat(ones, terms)
+	const squares = 1 << 49 // of the terms, rounded
+	tests := []struct {
+		name string
+		run  func(*bench) accel.Buffer
+		want []float32
+	}{
+		{"sgemm", product(0, 0, a, b), []float32{0, squares, 4, 0}},
+		{"sgemm, a transposed", product(1, 0, aTransposed, b), []float32{0, squares, 4, 0}},
+		{"sgemm, b transposed", product(0, 1, a, bTransposed), []float32{0, squares, 4, 0}},
+		{"sgemm, both transposed", product(1, 1, aTransposed, bTransposed), []float32{0, squares, 4, 0}},
+		{"bias_grad", func(b *bench) accel.Buffer {
+			db := b.floats(9, 9)
+			b.launch("bias_grad", accel.Out(db), accel.In(b.floats(big, 1, 1, 1, 1, 1, -big, 1)), accel.U32(4), accel.U32(2))
+			return db
+		}, []float32{0, 4}},
+		// exp(-17.3) is about 2^-25: one is lost in a sum that is 1 already, four
+		// together are not.
+		{"softmax", func(b *bench) accel.Buffer {
+			out := b.floats(9, 9, 9, 9, 9)
+			b.launch("softmax", accel.Out(out), accel.In(b.floats(0, -17.3, -17.3, -17.3, -17.3)), accel.U32(1), accel.U32(5))
+			return b.numbers(math.Float32bits(b.read(out, 1)[0]))
+		}, []float32{1}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			b := &bench{t: t, dev: cpu.New()}
+			if got := b.read(tt.run(b), len(tt.want)); !slices.Equal(got, tt.want) {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
+// product multiplies 2 by 4 with 4 by 2.
+func product(ta, tb uint32, x, y []float32) func(*bench) accel.Buffer {
+	return func(b *bench) accel.Buffer {
+		c := b.floats(9, 9, 9, 9)
+		b.launch("sgemm", accel.Out(c), accel.In(b.floats(x...)), accel.In(b.floats(y...)),
+			accel.U32(2), accel.U32(2), accel.U32(4), accel.U32(ta), accel.U32(tb))
+		return c
+	}
+}
+
 func TestRandomKernels(t *testing.T) {
 	const n = 1 << 16
 	b := &bench{t: t, dev: cpu.New()}
