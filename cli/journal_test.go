@@ -261,6 +261,89 @@ func TestVerifyCallsDamageNothingElse(t *testing.T) {
 	}
 }
 
+// Verify finds digests that no writer can have stated; it cannot know their values.
+func TestVerifyChecksWhereDigestsBelong(t *testing.T) {
+	one, other := journal.Hash{1}, journal.Hash{2}
+	at := func(seq journal.Seq, h journal.Hash) journal.Digest { return journal.Digest{Seq: seq, Hash: h} }
+	none := journal.Digest{}
+	tests := []struct {
+		name   string
+		stated []journal.Digest // batch n has the records 3n+1 to 3n+3
+		want   string           // "" is sound
+	}{
+		{"none", []journal.Digest{none, none, none}, ""},
+		{"of each batch before", []journal.Digest{none, at(3, one), at(6, other), at(9, one)}, ""},
+		{"of older batches, some twice", []journal.Digest{none, none, at(3, one), at(3, one), none, at(12, other)}, ""},
+		{"far ahead", []journal.Digest{none, at(1_000_000_000, one)}, "a digest of seq 1000000000, which is not before it"},
+		{"of itself", []journal.Digest{none, at(6, one)}, "which is not before it"},
+		{"of the batch's middle", []journal.Digest{none, none, at(5, one)}, "a digest of seq 5, which is not the last of an earlier batch"},
+		{"falling", []journal.Digest{none, none, at(6, one), at(3, one)}, "a digest of seq 3 after one of seq 6"},
+		{"two of one record", []journal.Digest{none, at(3, one), at(3, other)}, "of seq 3, an earlier batch"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "j")
+			j := small(t, dir)
+			p := journaltest.NewPen("a")
+			if err := p.Fence(t.Context(), j, 1); err != nil {
+				t.Fatal(err)
+			}
+			for _, d := range tt.stated {
+				c := p.Cursor()
+				b := journal.NewBuilder(c.Owner, 1<<20, c.Time)
+				for _, r := range journaltest.Records(3, 8) {
+					if err := b.Add(&r); err != nil {
+						t.Fatal(err)
+					}
+				}
+				raw := b.Seal(c.Seq+1, c.Epoch, d, c.Chain)
+				pos, err := j.Append(t.Context(), c.Epoch, c.Pos, raw)
+				if err == nil {
+					err = p.Take(journal.Entry{Pos: pos, Data: bytes.Clone(raw)})
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			j.Close()
+			r := run(t.Context(), fileURL(dir), "journal", "verify", "--json")
+			if tt.want == "" {
+				r.want(t, 0, `"result":"sound"`)
+			} else {
+				r.want(t, 6, `"result":"damaged"`, tt.want, fmt.Sprintf(`"end_seq":%d,`, 3*(len(tt.stated)-1)))
+			}
+		})
+	}
+}
+
+// Of a journal that states no digests for long, only the newest batch ends are
+// remembered, and nothing sound is called damaged.
+func TestVerifyForgetsOldBatchEnds(t *testing.T) {
+	var s statedDigests
+	seq := journal.Seq(0)
+	next := func(d journal.Digest) error {
+		b := journal.Batch{First: seq + 1, Count: 2, Digest: d}
+		seq = b.Last()
+		return s.take(&b)
+	}
+	for range 2*maxEnds + 10 {
+		if err := next(journal.Digest{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(s.ends) > maxEnds {
+		t.Errorf("%d ends are remembered", len(s.ends))
+	}
+	for _, d := range []journal.Seq{10, seq / 2, seq} {
+		if err := next(journal.Digest{Seq: d}); err != nil {
+			t.Errorf("digest of seq %d: %v", d, err)
+		}
+	}
+	if err := next(journal.Digest{Seq: seq - 1}); err == nil {
+		t.Error("the middle of a remembered batch is taken for an end")
+	}
+}
+
 // The newest record of a stream is never dropped, and prune knows it.
 func TestPruneOfAllOfAStreamKeepsItsNewestRecord(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "e")
