@@ -84,7 +84,7 @@ func OutcomeOf(err error) Outcome {
 type CorruptError struct {
 	Source string   // file path, stream name or URL; "" if not known at this level
 	Pos    Position // the bad entry; 0 if it has no position yet
-	Seq    Seq      // the last Seq that is good before it
+	Seq    Seq      // the last Seq that is good before it; 0 if there is none or it is not known
 	Offset int64    // bytes from the start of Source; -1 if it has none
 	Err    error    // what was wrong
 }
@@ -100,7 +100,10 @@ func (e *CorruptError) Error() string {
 	if e.Offset >= 0 {
 		s += fmt.Sprintf(", byte %d", e.Offset)
 	}
-	return fmt.Sprintf("%s, after seq %d: %v", s, e.Seq, e.Err)
+	if e.Seq != 0 {
+		s += fmt.Sprintf(", after seq %d", e.Seq)
+	}
+	return fmt.Sprintf("%s: %v", s, e.Err)
 }
 
 func (e *CorruptError) Unwrap() error { return e.Err }

@@ -136,6 +136,12 @@ type (
 	Importer interface {
 		Import(ctx context.Context, prev Position, entry []byte) (Position, error)
 	}
+	// A Placer can tell where the entry at a position is stored, for an error
+	// message: the file or the like, and the byte in it. The source is empty if it
+	// cannot. It may take as long as reading a part of the journal.
+	Placer interface {
+		Place(pos Position) (source string, offset int64)
+	}
 	// A Describer declares what its acknowledgement survives and what it can do.
 	Describer interface {
 		Describe() Capabilities
@@ -209,6 +215,17 @@ func Trim(ctx context.Context, j Journal, through Position) error {
 		return t.Trim(ctx, through)
 	}
 	return ErrUnsupported
+}
+
+// place adds to c what j can tell about where the entry lies, if c does not say.
+func place(j Journal, c *CorruptError) {
+	p, ok := j.(Placer)
+	if !ok || c.Source != "" || c.Pos == 0 {
+		return
+	}
+	if source, offset := p.Place(c.Pos); source != "" {
+		c.Source, c.Offset = source, offset
+	}
 }
 
 // Locate returns a cursor at or before target: the best that j can tell, or the

@@ -47,8 +47,8 @@ func (l *linker) pass(ctx context.Context, it *Item) error {
 		return nil
 	}
 	if b := &it.Batch; it.Verdict == Live && b.Prev != l.chain {
-		return &CorruptError{Source: l.cfg.Source, Pos: it.Pos, Seq: b.First - 1, Offset: -1, Err: fmt.Errorf(
-			"%w: stated %s, computed %s", ErrChain, b.Prev.Short(), l.chain.Short())}
+		return l.placed(CorruptError{Pos: it.Pos, Seq: b.First - 1, Offset: -1, Err: fmt.Errorf(
+			"%w: stated %s, computed %s", ErrChain, b.Prev.Short(), l.chain.Short())})
 	}
 	l.before, l.chain = l.chain, l.sum.link(l.chain, it.Bytes())
 	it.Cursor.Chain, it.Cursor.Before = l.chain, l.before

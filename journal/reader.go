@@ -2,6 +2,7 @@ package journal
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -152,7 +153,14 @@ func (r *Reader) Close() {
 // Corrupt turns an error of Batch.Records for item it into a *CorruptError with
 // its place.
 func (r *Reader) Corrupt(it *Item, err error) error {
-	return &CorruptError{Source: r.cfg.Source, Pos: it.Pos, Seq: it.Batch.First - 1, Offset: -1, Err: err}
+	return r.placed(CorruptError{Pos: it.Pos, Seq: it.Batch.First - 1, Offset: -1, Err: err})
+}
+
+// placed returns c with a place as exact as the backend can tell it.
+func (r *Reader) placed(c CorruptError) error {
+	place(r.j, &c)
+	c.Source = cmp.Or(c.Source, r.cfg.Source)
+	return &c
 }
 
 // A pump is the goroutine of a Reader that reads, checks checksums and numbers,
@@ -180,8 +188,8 @@ func (p *pump) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if p.final(err) {
-			p.err = err
+		if last := p.final(err); last != nil {
+			p.err = last
 			return
 		}
 		if p.moved {
@@ -193,27 +201,26 @@ func (p *pump) run(ctx context.Context) {
 	}
 }
 
-// final reports whether err ends the reader. A trimmed entry at the cursor does
-// not: what comes after it may still be there.
-func (p *pump) final(err error) bool {
+// final returns the error that ends the reader after err, or nil if it goes on. A
+// trimmed entry at the cursor does not end it: what comes after it may still be
+// there. Damage is told with its whole place and without what the backend said
+// around it, since that quotes a place that was not complete.
+func (p *pump) final(err error) error {
 	var corrupt *CorruptError
 	switch {
 	case errors.As(err, &corrupt):
-		if corrupt.Source == "" {
-			corrupt.Source = p.cfg.Source
-		}
-		if corrupt.Seq == 0 { // a backend does not number records
-			corrupt.Seq = p.track.Cursor.Seq
-		}
-		return true
+		c := *corrupt
+		c.Seq = cmp.Or(c.Seq, p.track.Cursor.Seq) // a backend does not number records
+		return p.placed(c)
 	case errors.Is(err, ErrTrimmed):
 		if p.track.Cursor.Pos == 0 || p.whole {
-			return true
+			return err
 		}
 		p.whole = true
-		return false
+	case errors.Is(err, ErrLost), errors.Is(err, ErrClosed):
+		return err
 	}
-	return errors.Is(err, ErrLost) || errors.Is(err, ErrClosed)
+	return nil
 }
 
 // pause waits before the next attempt; it returns false when ctx ended.

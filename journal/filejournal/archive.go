@@ -373,6 +373,16 @@ func (a *Archive) Locate(ctx context.Context, target journal.Target) (journal.Cu
 	return a.blocks[n-1].before, nil
 }
 
+// Place implements journal.Placer: the archive, and the byte at which the block
+// with the entry starts.
+func (a *Archive) Place(pos journal.Position) (source string, offset int64) {
+	i := sort.Search(len(a.blocks), func(i int) bool { return a.blocks[i].before.Pos >= pos }) - 1
+	if i < 0 {
+		return "", -1
+	}
+	return a.path, a.blocks[i].offset
+}
+
 // Describe implements journal.Describer.
 func (a *Archive) Describe() journal.Capabilities {
 	return journal.Capabilities{Backend: "archive", Location: a.path, ReadOnly: true}

@@ -455,3 +455,49 @@ func TestOpenWhileAppending(t *testing.T) {
 		}
 	}
 }
+
+// A Reader says of damage in a sealed segment which file and byte it is in, and
+// after which record, wherever in an entry it lies.
+func TestDamageInASealedSegment(t *testing.T) {
+	base := crashfs.New()
+	s := &story{disk: base}
+	j, err := s.open()
+	must(t, err)
+	must(t, s.fence(t.Context(), j, 1, "a"))
+	for range 12 {
+		must(t, s.append(t.Context(), j, 1200))
+	}
+	must(t, j.Close())
+	segments := segmentsOf(t, base)
+	const i = 4 // after the fence and records 1 to 3; in the second segment
+	var start journal.Position
+	if _, err := fmt.Sscanf(segments[1], "%d.udj", &start); err != nil || s.acked[i-1].Pos < start {
+		t.Fatalf("entry %d starts at %d, the segment at %d, %v", i, s.acked[i-1].Pos, start, err)
+	}
+	offset := int64(4096 + s.acked[i-1].Pos - start)
+	tests := map[string]int64{"frame": 5, "checksum": 16 + 4, "batch header": 16 + 40, "data": 16 + 300}
+	for name, at := range tests {
+		for _, skip := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, chain skipped %v", name, skip), func(t *testing.T) {
+				disk := base.Crash(crashfs.Kill, 0)
+				path := filepath.Join("j", segments[1])
+				must(t, disk.Corrupt(path, func(b []byte) []byte { b[offset+at] ^= 1; return b }))
+				after := &story{disk: disk}
+				j, err := after.open()
+				must(t, err)
+				defer j.Close()
+				r := journal.NewReader(j, journal.ReaderConfig{Source: "file:///j", SkipChain: skip})
+				defer r.Close()
+				var it journal.Item
+				for err = nil; err == nil; {
+					err = r.Next(t.Context(), &it)
+				}
+				want := fmt.Sprintf("of %s, byte %d, after seq %d: ", path, offset, i-1)
+				var c *journal.CorruptError
+				if !errors.As(err, &c) || c.Source != path || c.Offset != offset || c.Seq != i-1 || !strings.Contains(err.Error(), want) {
+					t.Errorf("%+v: %v, want %q", c, err, want)
+				}
+			})
+		}
+	}
+}

@@ -244,3 +244,31 @@ func (j *Journal) cursorAt(p point, generation uint16, end journal.Position) (jo
 		Epoch: b.Epoch, Owner: b.Owner, Fence: p.fence, Prev: p.start, Before: b.Prev,
 	}, nil
 }
+
+// Place implements journal.Placer: the segment, and the byte in it at which the
+// entry's frame starts.
+func (j *Journal) Place(pos journal.Position) (source string, offset int64) {
+	if !j.retain() {
+		return "", -1
+	}
+	defer j.release()
+	all, err := listSegments(j.fsys, j.dir)
+	i := sort.Search(len(all), func(i int) bool { return all[i].start >= pos }) - 1
+	if err != nil || i < 0 {
+		return "", -1
+	}
+	generation, end := j.durable()
+	r := j.newReader(all[i].start)
+	defer r.close()
+	for r.at < min(pos, end) {
+		start := r.at
+		e, err := r.next(generation, end)
+		if err != nil {
+			return "", -1
+		}
+		if e.Pos == pos {
+			return r.seg.path, r.seg.offset(start)
+		}
+	}
+	return "", -1
+}
