@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/url"
 
 	"github.com/spf13/cobra"
 
@@ -40,7 +41,11 @@ func (e *Env) journalImportCommand() *cobra.Command {
 		Example: "  " + e.App.Name + " journal import orders.udj --journal file:copy-data",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return e.copyJournal(cmd.Context(), "file:"+args[0], e.Global.Journal)
+			if !isArchive(args[0]) {
+				return WithHint(usagef("%s is no name of an archive, which ends in %s", args[0], archiveSuffix),
+					"if it is one, rename it to %s%s; a folder is copied with \"%s journal copy URL --journal file:FOLDER\"", args[0], archiveSuffix, e.App.Name)
+			}
+			return e.copyJournal(cmd.Context(), "file:"+(&url.URL{Path: args[0]}).EscapedPath(), e.Global.Journal)
 		},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -24,17 +25,26 @@ type journalExported struct {
 func (e *Env) journalExportCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "export FILE", Short: "Write the journal to one compressed file that --journal reads everywhere",
-		Long: "Writes one compressed file, checking every entry on the way. --journal file:FILE.udj reads it, read-only: the thing to\n" +
-			"attach to a bug report.",
+		Long: "Writes one compressed file, whose name ends in .udj, checking every entry on the way. --journal file:FILE reads it,\n" +
+			"read-only: the thing to attach to a bug report. Of a pruned journal it holds what is left.",
 		Example: "  " + e.App.Name + " journal export orders.udj --journal file:understudy-data",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if !isArchive(args[0]) {
+				return WithHint(usagef("%s is no name of an archive, which ends in %s: by that --journal knows it", args[0], archiveSuffix),
+					"%s journal export %s%s", e.App.Name, shellWord(args[0]), archiveSuffix)
+			}
 			return e.withJournal(cmd.Context(), readOnly, func(j journal.Journal, end journal.End) error {
 				return e.export(cmd.Context(), j, end, args[0])
 			})
 		},
 	}
 }
+
+// archiveSuffix is how the name of an exported archive ends.
+const archiveSuffix = ".udj"
+
+func isArchive(path string) bool { return strings.HasSuffix(path, archiveSuffix) }
 
 func (e *Env) export(ctx context.Context, j journal.Journal, end journal.End, path string) error {
 	oldest, err := oldestSeq(ctx, j, end)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"iter"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -342,6 +343,31 @@ func TestVerifyForgetsOldBatchEnds(t *testing.T) {
 	if err := next(journal.Digest{Seq: seq - 1}); err == nil {
 		t.Error("the middle of a remembered batch is taken for an end")
 	}
+}
+
+// An archive that nothing would read is not written; every name that export takes,
+// import and --journal take.
+func TestArchiveNames(t *testing.T) {
+	ctx, dir := t.Context(), t.TempDir()
+	j := small(t, filepath.Join(dir, "j"))
+	write(t, j, 5)
+	j.Close()
+	from := fileURL(filepath.Join(dir, "j"))
+	wrong := filepath.Join(dir, "noext")
+	run(ctx, from, "journal", "export", wrong).want(t, 2, "which ends in .udj", "hint: understudy journal export "+wrong+".udj")
+	if _, err := os.Lstat(wrong); err == nil {
+		t.Error("it was written all the same")
+	}
+	run(ctx, fileURL(filepath.Join(dir, "copy")), "journal", "import", wrong).want(t, 2, "which ends in .udj", "rename it")
+	if _, err := os.Lstat(filepath.Join(dir, "copy")); err == nil {
+		t.Error("the journal to import into was made")
+	}
+	archive := filepath.Join(dir, "100% of a b#1.udj")
+	run(ctx, from, "journal", "export", archive).want(t, 0, "exported  records 1..5,")
+	run(ctx, fileURL(archive), "journal", "verify").want(t, 0, "sound")
+	run(ctx, fileURL(filepath.Join(dir, "copy")), "journal", "import", archive).want(t, 0, "copied    6 entries, 0 were there already")
+	run(ctx, fileURL(filepath.Join(dir, "copy")), "journal", "import", archive).want(t, 0, "copied    0 entries, 6 were there already")
+	run(ctx, from, "journal", "export", archive).want(t, 1, "file already exists")
 }
 
 // The newest record of a stream is never dropped, and prune knows it.
