@@ -3,11 +3,14 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"understudy.dev/admin"
 	"understudy.dev/journal"
 	"understudy.dev/journal/journalurl"
 )
@@ -26,10 +29,15 @@ func (e *Env) journalCopyCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "copy URL", Short: "Copy the journal to another backend, byte for byte, and prove it by the chain",
 		Long: "Copies every entry of --journal to the journal at URL, which is made if it is missing, and proves the copy by the\n" +
-			"chain. A copy that was interrupted goes on where it stopped. Nobody may lead the copy meanwhile.",
+			"chain. A copy that was interrupted goes on where it stopped. Nobody may lead the copy meanwhile. A pruned journal cannot\n" +
+			"be copied: export it.",
 		Example: "  " + e.App.Name + " journal copy file:copy-data --journal file:understudy-data",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if file, ok := strings.CutPrefix(args[0], "file:"); ok && isArchive(file) {
+				return WithHint(usagef("%s is an archive: it is written once, and nothing is copied into it", args[0]),
+					"%s journal export %s", e.App.Name, shellWord(strings.TrimPrefix(file, "//"))+flagWords(cmd.Flags(), func(name string) bool { return name == "journal" }))
+			}
 			return e.copyJournal(cmd.Context(), e.Global.Journal, args[0])
 		},
 	}
@@ -57,20 +65,36 @@ func (e *Env) copyJournal(ctx context.Context, from, to string) error {
 		return err
 	}
 	defer src.Close()
+	end, err := journal.SampleEnd(ctx, src)
+	if err != nil {
+		return fmt.Errorf("find the end of %s: %w", journal.Describe(src).Location, err)
+	}
+	if end.First > 0 {
+		return e.notWhole(ctx, from, src, end)
+	}
 	dst, err := journalurl.Open(ctx, to, journalurl.Options{Create: true})
 	if err != nil {
 		return err
 	}
 	defer dst.Close()
-	end, err := journal.SampleEnd(ctx, src)
+	had, err := journal.SampleEnd(ctx, dst)
 	if err != nil {
-		return fmt.Errorf("find the end of %s: %w", journal.Describe(src).Location, err)
+		return fmt.Errorf("find the end of %s: %w", journal.Describe(dst).Location, err)
+	}
+	if had.First > 0 {
+		return WithHint(WithCode(admin.ExitNotDone, fmt.Errorf("%s was pruned, so it cannot be compared with the source", journal.Describe(dst).Location)),
+			"copy to a journal that is new")
 	}
 	bar := e.newProgress("copy", uint64(end.Seq))
 	c, err := journal.Copy(ctx, dst, src, func(c journal.Cursor) { bar.at(uint64(c.Seq)) })
 	bar.end()
-	if err != nil {
+	switch {
+	case errors.Is(err, journal.ErrDiffer):
+		return WithHint(WithCode(admin.ExitNotDone, err), "it holds another history: copy to a journal that is new, or to one that an earlier copy of this one left")
+	case err != nil && c.Entries+c.Already > 0:
 		return WithHint(err, "what was copied is kept: the same command goes on from seq %d", c.Source.Seq)
+	case err != nil:
+		return err
 	}
 	out := journalCopied{
 		From: journal.Describe(src).Location, To: journal.Describe(dst).Location, Entries: c.Entries, Already: c.Already,
@@ -80,6 +104,21 @@ func (e *Env) copyJournal(ctx context.Context, from, to string) error {
 		return json.NewEncoder(e.Stdout).Encode(out)
 	}
 	fmt.Fprintf(e.Stdout, "copied    %d entries, %d were there already   %s -> %s\n", out.Entries, out.Already, out.From, out.To)
-	fmt.Fprintf(e.Stdout, "proved    records 1..%s, chain %s in both\n", grouped(out.Seq), c.Dest.Chain.Short())
+	fmt.Fprintf(e.Stdout, "proved    %s, chain %s in both\n", recordsOf(1, out.Seq), c.Dest.Chain.Short())
 	return nil
+}
+
+// notWhole is the error about a source whose beginning is gone: a copy is proved
+// from the first entry on.
+func (e *Env) notWhole(ctx context.Context, from string, src journal.Journal, end journal.End) error {
+	oldest, err := oldestSeq(ctx, src, end)
+	if err != nil {
+		return err
+	}
+	caps := journal.Describe(src)
+	err = WithCode(admin.ExitNotDone, fmt.Errorf("%s was pruned: it begins at seq %d, and only a whole journal can be copied", caps.Location, oldest))
+	if caps.Backend == "archive" {
+		return WithHint(err, "read it where it is with --journal %s, or copy the file itself", shellWord(journalurl.Redact(from)))
+	}
+	return WithHint(err, "export keeps where it begins: %s journal export pruned%s --journal %s", e.App.Name, archiveSuffix, shellWord(journalurl.Redact(from)))
 }

@@ -370,6 +370,51 @@ func TestArchiveNames(t *testing.T) {
 	run(ctx, from, "journal", "export", archive).want(t, 1, "file already exists")
 }
 
+// A pruned journal cannot be copied whole: the error says so and what can be done,
+// nothing is made, and it is not taken for one of another history.
+func TestPrunedJournalIsNotCopied(t *testing.T) {
+	ctx, dir := t.Context(), t.TempDir()
+	whole := fileURL(filepath.Join(dir, "whole"))
+	j := small(t, filepath.Join(dir, "whole"))
+	write(t, j, 5)
+	j.Close()
+	for from, oldest := range prunedJournals(t) {
+		to := filepath.Join(dir, "copy")
+		begins := fmt.Sprintf("was pruned: it begins at seq %d, and only a whole journal can be copied", oldest)
+		hint := "hint: export keeps where it begins: understudy journal export pruned.udj --journal "
+		if isArchive(from) {
+			hint = "hint: read it where it is with --journal "
+			run(ctx, fileURL(to), "journal", "import", strings.TrimPrefix(from, "file:")).want(t, 1, begins, hint)
+		} else {
+			run(ctx, whole, "journal", "copy", from).want(t, 1, "was pruned, so it cannot be compared with the source", "copy to a journal that is new")
+		}
+		run(ctx, from, "journal", "copy", fileURL(to)).want(t, 1, begins, hint)
+		if _, err := os.Lstat(to); err == nil {
+			t.Errorf("%s: the destination was made", from)
+		}
+	}
+}
+
+// A copy into another history, and one into an archive, say what is wrong.
+func TestCopyToWhatIsNoCopy(t *testing.T) {
+	ctx, dir := t.Context(), t.TempDir()
+	for name, tenures := range map[string][]int{"one": {5}, "two": {3, 3}} {
+		j := small(t, filepath.Join(dir, name))
+		write(t, j, tenures...)
+		j.Close()
+	}
+	one, two := fileURL(filepath.Join(dir, "one")), fileURL(filepath.Join(dir, "two"))
+	r := run(ctx, one, "journal", "copy", two)
+	r.want(t, 1, "destination is not a copy of the beginning of the source", "hint: it holds another history")
+	if strings.Contains(r.stderr, "is kept") {
+		t.Errorf("it says that it goes on: %s", r.stderr)
+	}
+	x := filepath.Join(dir, "x.udj")
+	run(ctx, one, "journal", "copy", "file:"+x).want(t, 2, "is an archive", "hint: understudy journal export "+x+" --journal "+one)
+	run(ctx, one, "journal", "copy", fileURL(filepath.Join(dir, "new"))).want(t, 0, "proved    records 1..5, chain ")
+	run(ctx, one, "journal", "copy", fileURL(filepath.Join(dir, "new")), "--json").want(t, 0, `"entries":0,"already_there":6,"end_seq":5,`)
+}
+
 // The newest record of a stream is never dropped, and prune knows it.
 func TestPruneOfAllOfAStreamKeepsItsNewestRecord(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "e")
