@@ -45,9 +45,14 @@ type kineto struct {
 	kept     int64 // bytes, from above
 	most     int64 // that may be kept
 	commands []Command
-	calls    map[uint64]int     // index in commands by correlation
-	effects  map[uint64][]event // on the device, by correlation
-	lines    map[uint64]int     // of the first effect
+	calls    map[uint64]int // index in commands by correlation
+	effects  []*effect      // in the order of the file
+}
+
+// An effect is an event on the device.
+type effect struct {
+	event
+	line int
 }
 
 // readKineto reads a whole trace, joins calls with their effects, and yields the
@@ -55,7 +60,7 @@ type kineto struct {
 // own, without API, at the time it started.
 func readKineto(r *bufio.Reader, max bounds) iter.Seq2[Command, error] {
 	return func(yield func(Command, error) bool) {
-		k := &kineto{most: max.kept, calls: make(map[uint64]int), effects: make(map[uint64][]event), lines: make(map[uint64]int)}
+		k := &kineto{most: max.kept, calls: make(map[uint64]int)}
 		lines := &lineCounter{r: r, max: max.value}
 		d := json.NewDecoder(lines)
 		lines.taken = d.InputOffset
@@ -204,12 +209,8 @@ func (k *kineto) add(raw json.RawMessage, at int) error {
 	case e.Category == "cuda_runtime" || e.Category == "cuda_driver":
 		return k.call(e, at)
 	}
-	corr := *e.Args.Correlation
-	if k.effects[corr] == nil {
-		k.lines[corr] = at
-	}
 	e.TID = nil
-	k.effects[corr] = append(k.effects[corr], e)
+	k.effects = append(k.effects, &effect{e, at})
 	return nil
 }
 
@@ -269,22 +270,28 @@ func moved(op Op) bool {
 	return op == OpLaunch || op == OpGraphLaunch || op == OpCopy || op == OpMemset
 }
 
-// join gives each call what it started, adds effects without a call, and sorts.
+// join gives each call the first thing that it started, adds effects without a call,
+// and sorts by time; of one time, by line, and then as the file has them.
 func (k *kineto) join() error {
-	for corr, effects := range k.effects {
-		if at, ok := k.calls[corr]; ok {
-			if err := k.commands[at].started(effects); err != nil {
-				return &LineError{k.lines[corr], err}
-			}
+	joined := make(map[uint64]bool)
+	for _, e := range k.effects {
+		corr := *e.Args.Correlation
+		at, called := k.calls[corr]
+		switch {
+		case called && joined[corr]:
 			continue
+		case called:
+			joined[corr] = true
+		default:
+			at = len(k.commands)
+			k.commands = append(k.commands, Command{Op: opOfEffect(e.Category), Correlation: corr, Line: e.line})
 		}
-		for _, e := range effects {
-			c := Command{Op: opOfEffect(e.Category), Correlation: corr, Line: k.lines[corr]}
-			if err := c.started([]event{e}); err != nil {
-				return &LineError{c.Line, err}
-			}
+		c := &k.commands[at]
+		if err := c.started(&e.event); err != nil {
+			return &LineError{e.line, err}
+		}
+		if !called {
 			c.Time = c.Start
-			k.commands = append(k.commands, c)
 		}
 	}
 	slices.SortStableFunc(k.commands, func(a, b Command) int {
@@ -305,8 +312,7 @@ func (k *kineto) join() error {
 
 // started fills in what a command started on the device; of a graph only the
 // stream, since its nodes run in an order of their own.
-func (c *Command) started(effects []event) error {
-	e := effects[0]
+func (c *Command) started(e *event) error {
 	c.Stream, c.Device = e.Args.Stream, e.Args.Device
 	if c.Op == OpGraphLaunch {
 		return nil

@@ -62,6 +62,22 @@ func TestReadKineto(t *testing.T) {
 	}
 }
 
+// Of one time and one line, commands come as the file has them.
+func TestKinetoOnOneLine(t *testing.T) {
+	var b strings.Builder
+	var want []string
+	b.WriteString(`[`)
+	for i := range 20 {
+		name := string(rune('a' + i))
+		fmt.Fprintf(&b, `{"ph":"X","cat":"kernel","name":%q,"ts":1,"args":{"correlation":%d,"stream":7}},`, name, 7*i%20)
+		want = append(want, fmt.Sprintf("0s launch  stream 7.%d %s [] []", i+1, name))
+	}
+	trace := []byte(strings.TrimSuffix(b.String(), ",") + "]")
+	if got := describe(t, readAll(t, trace)); !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
 const linesTrace = `{"api":"cudaMalloc","cmd":"alloc","tid":1,"corr":5,"ts_us":0}
 {"cmd":"alloc","api":"caching_allocator","bytes":512,"addr":140000000000000,"device":0,"device_type":1,"ts_us":0.25}
 {"api":"cudaLaunchKernel","cmd":"launch","kernel":"fill","grid":[4,1,1],"block":[128,1,1],"stream":7,"shmem":0,"tid":1,"corr":8,"ts_us":1.5}
