@@ -101,7 +101,7 @@ func (e *Env) replay(ctx context.Context, f replayFlags) error {
 	p := &player{history: h, ctx: ctx, pace: pacer{speed: f.speed}, bar: e.newProgress("replay", total), whole: true}
 	began := time.Now()
 	fo := replay.NewFollower(h.reader, p, nil)
-	err = fo.RunTo(ctx, h.journal, journal.Seq(f.to))
+	err = h.runTo(ctx, fo, journal.Seq(f.to))
 	p.bar.end()
 	switch {
 	case errors.Is(err, replay.ErrEnd):

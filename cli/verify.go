@@ -41,7 +41,7 @@ type verifyResult struct {
 	Result        string           `json:"result"`
 	FromSeq       journal.Seq      `json:"from_seq"`
 	ToSeq         journal.Seq      `json:"to_seq"`
-	TailSeq       journal.Seq      `json:"tail_seq"`
+	TailSeq       *journal.Seq     `json:"tail_seq"` // nil if it is not known
 	Position      journal.Position `json:"position"`
 	Records       uint64           `json:"records"`
 	Batches       uint64           `json:"batches"`
@@ -123,7 +123,7 @@ func (v *verification) run(ctx context.Context) error {
 			r.VoidFences++
 		}
 	}
-	return nil
+	return v.damage
 }
 
 // finish fills in the result.
@@ -133,7 +133,10 @@ func (v *verification) finish(err error, seconds float64) {
 	if err != nil {
 		r.Error = err.Error()
 	}
-	r.ToSeq, r.TailSeq, r.Position, r.Epoch = v.replica.Seq(), v.end.Seq, c.Pos, c.Epoch
+	r.ToSeq, r.Position, r.Epoch = v.replica.Seq(), c.Pos, c.Epoch
+	if v.damage == nil {
+		r.TailSeq = &v.end.Seq
+	}
 	r.FromSeq, r.Records = min(r.ToSeq, 1), uint64(r.ToSeq)
 	r.Compared, r.NotCompared, r.AgreedSeq = compared.Equal, compared.Blind, compared.Agreed
 	r.Digest = v.replica.Digest().Hash.String()
@@ -173,7 +176,11 @@ func (e *Env) printVerify(v *verification, err error) error {
 			counted(r.DeadBatches, "dead batch"), counted(r.DeadRecords, "record"), counted(r.VoidFences, "void fence"))
 	}
 	if err != nil {
-		fmt.Fprintf(w, "%s   stopped after seq %s of %s\n", r.Result, grouped(r.ToSeq), grouped(r.TailSeq))
+		fmt.Fprintf(w, "%s   stopped after seq %s", r.Result, grouped(r.ToSeq))
+		if r.TailSeq != nil {
+			fmt.Fprintf(w, " of %s", grouped(*r.TailSeq))
+		}
+		fmt.Fprintln(w)
 		return nil
 	}
 	fmt.Fprintf(w, "equal   checksums, chain, sequence, epochs and stated digests hold; digest %s\n", shortHash(r.Digest))
