@@ -12,9 +12,10 @@
 //
 // # Faults
 //
-// Every call that changes something, and every read, is counted. [FS.FailAt] lets
-// one fail, or write only a part; [FS.StopAt] is the moment at which the machine
-// stops: that call and all after it do nothing and fail with [ErrStopped].
+// Every call that can fail is counted: those that change something, reads, opening,
+// listing, mapping and asking for a size. [FS.FailAt] lets one fail, or write only
+// a part; [FS.StopAt] is the moment at which the machine stops: that call and all
+// after it do nothing and fail with [ErrStopped].
 //
 // # What it leaves out
 //
@@ -101,7 +102,7 @@ func (f *FS) StopAt(n int) {
 	f.stopAt = len(f.calls) + n
 }
 
-// Calls returns the calls so far, such as "sync state".
+// Calls returns the calls so far, such as "sync journal.state".
 func (f *FS) Calls() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -137,19 +138,22 @@ func (f *FS) Open(name string, flag int) (filejournal.File, error) {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
 	n, exists := d.now[base]
+	op := "open"
 	switch {
 	case exists && flag&os.O_EXCL != 0:
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrExist}
-	case exists:
-	case flag&os.O_CREATE == 0:
+	case !exists && flag&os.O_CREATE == 0:
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
-	default:
-		fault, do := f.callLocked("create", name)
-		if !do {
-			return nil, &fs.PathError{Op: "open", Path: name, Err: fault.Err}
-		}
+	case !exists:
+		op = "create"
+	}
+	fault, do := f.callLocked(op, name)
+	if do && !exists {
 		n = &inode{}
 		d.change(map[string]*inode{base: n})
+	}
+	if fault.Err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fault.Err}
 	}
 	return &file{fs: f, n: n, name: base, writable: flag&os.O_RDWR != 0}, nil
 }
@@ -209,6 +213,9 @@ func (f *FS) List(name string) ([]string, error) {
 	d, ok := f.dirs[name]
 	if !ok {
 		return nil, &fs.PathError{Op: "list", Path: name, Err: fs.ErrNotExist}
+	}
+	if fault, _ := f.callLocked("list", name); fault.Err != nil {
+		return nil, &fs.PathError{Op: "list", Path: name, Err: fault.Err}
 	}
 	names := make([]string, 0, len(d.now))
 	for n := range d.now {

@@ -39,7 +39,7 @@ var _ filejournal.File = (*file)(nil)
 func (f *file) ReadAt(p []byte, off int64) (int, error) {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
-	if fault, do := f.fs.callLocked("read", f.name); !do {
+	if fault, _ := f.fs.callLocked("read", f.name); fault.Err != nil {
 		return 0, fault.Err
 	}
 	if off >= int64(len(f.n.data)) {
@@ -116,6 +116,9 @@ func (f *file) Is(name string) bool {
 func (f *file) Size() (int64, error) {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
+	if fault, _ := f.fs.callLocked("size", f.name); fault.Err != nil {
+		return 0, fault.Err
+	}
 	return int64(len(f.n.data)), nil
 }
 
@@ -180,7 +183,7 @@ func (n *inode) fail() {
 func (f *file) TryLock() (bool, error) {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
-	if fault, do := f.fs.callLocked("lock", f.name); !do {
+	if fault, _ := f.fs.callLocked("lock", f.name); fault.Err != nil {
 		return false, fault.Err
 	}
 	if f.n.locked != nil && f.n.locked != f {
@@ -207,6 +210,9 @@ func (f *file) unlockLocked() {
 func (f *file) Map(size int) ([]byte, error) {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
+	if fault, _ := f.fs.callLocked("map", f.name); fault.Err != nil {
+		return nil, fault.Err
+	}
 	f.n.mapped = true
 	return f.n.data[:size:size], nil
 }

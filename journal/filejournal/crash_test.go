@@ -5,8 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"understudy.dev/internal/crashfs"
 	"understudy.dev/journal"
@@ -31,10 +36,22 @@ const tiny = 8 << 10
 
 var tinyConfig = filejournal.Config{SegmentBytes: tiny, Foreground: true}
 
-func (s *story) open() (*filejournal.Journal, error) {
-	cfg := tinyConfig
+func (s *story) open() (*filejournal.Journal, error) { return s.openWith(tinyConfig) }
+
+func (s *story) openWith(cfg filejournal.Config) (*filejournal.Journal, error) {
 	cfg.FS = s.disk
 	return filejournal.Open("j", cfg)
+}
+
+// A plot is what happens in a story.
+type plot = func(s *story, ctx context.Context) error
+
+// plots are those that are interrupted at each of their system calls.
+var plots = map[string]plot{
+	"two writers":          (*story).run,
+	"recycled segments":    (*story).recycle,
+	"spares made early":    (*story).makeSpares,
+	"the right taken over": (*story).takeOver,
 }
 
 func (s *story) run(ctx context.Context) error {
@@ -73,6 +90,81 @@ func (s *story) run(ctx context.Context) error {
 	}
 	s.trim = s.track.Cursor.Pos
 	return b.Trim(ctx, s.trim)
+}
+
+// recycle trims a segment before each one that it begins, which takes it.
+func (s *story) recycle(ctx context.Context) error {
+	a, err := s.open()
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	return s.terms(ctx, a)
+}
+
+// makeSpares is a story whose segments are prepared in the background. The order
+// of its calls is not fixed; that of those which matter to each other is.
+func (s *story) makeSpares(ctx context.Context) error {
+	a, err := s.openWith(filejournal.Config{SegmentBytes: tiny})
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	return s.terms(ctx, a)
+}
+
+// terms fences, appends over some segments and trims, again and again. What is
+// trimmed ends with the fence before.
+func (s *story) terms(ctx context.Context, j *filejournal.Journal) error {
+	for epoch := range journal.Epoch(3) {
+		if err := s.fence(ctx, j, epoch+1, "a"); err != nil {
+			return err
+		}
+		for i := range 4 {
+			if err := s.append(ctx, j, 1200+300*i); err != nil {
+				return err
+			}
+		}
+		s.trim = s.track.Cursor.Pos
+		if err := j.Trim(ctx, s.trim); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// takeOver has every fence find the right to write in other hands, which do not
+// let go, so that it begins a generation of its own.
+func (s *story) takeOver(ctx context.Context) error {
+	cfg := tinyConfig
+	cfg.Patience = time.Nanosecond
+	a, err := s.openWith(cfg)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	for generation := range 3 {
+		if err := s.fence(ctx, a, journal.Epoch(generation+1), "a"); err != nil {
+			return err
+		}
+		for i := range 3 {
+			if err := s.append(ctx, a, 700+900*i); err != nil {
+				return err
+			}
+		}
+		s.trim = s.track.Cursor.Pos
+		if err := a.Trim(ctx, s.trim); err != nil {
+			return err
+		}
+		f, err := s.disk.Open(fmt.Sprintf("j/lock-%d", generation), os.O_RDWR)
+		if err != nil {
+			return err
+		}
+		if ok, err := f.TryLock(); !ok {
+			return fmt.Errorf("lock of generation %d is held: %w", generation, err)
+		}
+	}
+	return nil
 }
 
 func (s *story) fence(ctx context.Context, j journal.Journal, epoch journal.Epoch, owner string) error {
@@ -208,33 +300,71 @@ func same(got, want []journal.Entry) error {
 	return nil
 }
 
-// calls returns the system calls of a story in which nothing goes wrong.
-func calls(t *testing.T) []string {
+// calls returns the system calls of a plot in which nothing goes wrong.
+func calls(t *testing.T, p plot) []string {
 	t.Helper()
 	s := &story{disk: crashfs.New()}
-	if err := s.run(t.Context()); err != nil {
+	if err := p(s, t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return s.disk.Calls()
 }
 
-// The machine stops, or the process is killed, before each system call of
-// append, rotation, trim, fence and close. Nothing acknowledged is lost.
-func TestCrashAtEachSystemCall(t *testing.T) {
-	all := calls(t)
-	for n := range all {
-		s := &story{disk: crashfs.New()}
-		s.disk.StopAt(n + 1)
-		if err := s.run(t.Context()); err == nil && n < len(all)-8 {
-			t.Fatalf("call %d (%s): the story went on after the machine had stopped", n+1, all[n])
+// The plots come to what they are about.
+func TestPlots(t *testing.T) {
+	done := make(map[string][]string)
+	for name, p := range plots {
+		done[name] = calls(t, p)
+	}
+	tests := []struct {
+		plot, call string // a call of it
+	}{
+		{"two writers", `syncdir j`},
+		{"recycled segments", `rename spare-.*`},
+		{"recycled segments", `remove \d{20}\.udj`},
+		{"spares made early", `rename spare-.*`},
+		{"the right taken over", `rename \d{20}-2\.udj`},
+		{"the right taken over", `remove \d{20}\.udj`},
+	}
+	for _, tt := range tests {
+		if !slices.ContainsFunc(done[tt.plot], regexp.MustCompile("^"+tt.call+"$").MatchString) {
+			t.Errorf("%s: no call %q", tt.plot, tt.call)
 		}
-		for _, kind := range crashfs.Kinds {
-			for seed := range seeds(kind) {
-				if err := s.check(t.Context(), s.disk.Crash(kind, seed)); err != nil {
-					t.Errorf("stopped at call %d of %d (%s), %v with seed %d, %d acknowledged: %v", n+1, len(all), all[n], kind, seed, len(s.acked), err)
+	}
+	taken := 0
+	for i, call := range done["recycled segments"] {
+		// A spare is renamed, opened and measured; a new file is created.
+		if strings.HasPrefix(call, "rename tmp-") && strings.HasPrefix(done["recycled segments"][i+1], "open tmp-") {
+			taken++
+		}
+	}
+	if taken == 0 {
+		t.Error("recycled segments: no spare was taken")
+	}
+}
+
+// The machine stops, or the process is killed, before each system call of
+// append, rotation, trim, fence, recovery and close. Nothing acknowledged is lost.
+func TestCrashAtEachSystemCall(t *testing.T) {
+	for name, p := range plots {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			all := calls(t, p)
+			for n := range all {
+				s := &story{disk: crashfs.New()}
+				s.disk.StopAt(n + 1)
+				if err := p(s, t.Context()); err == nil && n < len(all)-8 && name != "spares made early" {
+					t.Fatalf("call %d (%s): the story went on after the machine had stopped", n+1, all[n])
+				}
+				for _, kind := range crashfs.Kinds {
+					for seed := range seeds(kind) {
+						if err := s.check(t.Context(), s.disk.Crash(kind, seed)); err != nil {
+							t.Errorf("stopped at call %d of %d (%s), %v with seed %d, %d acknowledged: %v", n+1, len(all), all[n], kind, seed, len(s.acked), err)
+						}
+					}
 				}
 			}
-		}
+		})
 	}
 }
 
@@ -257,23 +387,26 @@ func TestFailAtEachSystemCall(t *testing.T) {
 		"full":              {Err: syscall.ENOSPC},
 		"full, short write": {Err: syscall.ENOSPC, Short: 30},
 	}
-	all := calls(t)
-	for name, fault := range faults {
-		t.Run(name, func(t *testing.T) {
-			for n := range all {
-				s := &story{disk: crashfs.New()}
-				s.disk.FailAt(n+1, fault)
-				err := s.run(t.Context())
-				for _, kind := range crashfs.Kinds {
-					if err := s.check(t.Context(), s.disk.Crash(kind, uint64(n))); err != nil {
-						t.Errorf("failed at call %d of %d (%s), %v, %d acknowledged: %v", n+1, len(all), all[n], kind, len(s.acked), err)
+	for name, p := range plots {
+		for kindOfFault, fault := range faults {
+			t.Run(name+", "+kindOfFault, func(t *testing.T) {
+				t.Parallel()
+				all := calls(t, p)
+				for n := range all {
+					s := &story{disk: crashfs.New()}
+					s.disk.FailAt(n+1, fault)
+					err := p(s, t.Context())
+					for _, kind := range crashfs.Kinds {
+						if err := s.check(t.Context(), s.disk.Crash(kind, uint64(n))); err != nil {
+							t.Errorf("failed at call %d of %d (%s), %v, %d acknowledged: %v", n+1, len(all), all[n], kind, len(s.acked), err)
+						}
+					}
+					if errors.Is(err, journal.ErrFull) && !errors.Is(fault.Err, syscall.ENOSPC) {
+						t.Errorf("failed at call %d of %d (%s): %v", n+1, len(all), all[n], err)
 					}
 				}
-				if errors.Is(err, journal.ErrFull) && !errors.Is(fault.Err, syscall.ENOSPC) {
-					t.Errorf("failed at call %d of %d (%s): %v", n+1, len(all), all[n], err)
-				}
-			}
-		})
+			})
+		}
 	}
 }
 
