@@ -15,6 +15,14 @@
 // fails for neither. Addresses are opaque: equal or not equal. An allocation without an
 // address is only counted.
 //
+// # Order
+//
+// Commands come in the order in which their calls began. On a stream they come as the
+// device ran them, where a Kineto trace tells that and the calls leave it open: of two
+// threads that are in a call at once, the one that called first may be served last,
+// and a command that ran in the trace may have been called before it. A normalised
+// trace tells no starts; its lines are the order.
+//
 // # What this package does not do
 //
 // It executes nothing and keeps no durations: what happened on the device after a

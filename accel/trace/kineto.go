@@ -24,6 +24,7 @@ type event struct {
 	Category string      `json:"cat"`
 	Name     string      `json:"name"`
 	TS       json.Number `json:"ts"`
+	Duration json.Number `json:"dur"`
 	Args     struct {
 		Correlation *uint64  `json:"correlation"`
 		Stream      *int64   `json:"stream"`
@@ -44,9 +45,15 @@ type event struct {
 type kineto struct {
 	kept     int64 // bytes, from above
 	most     int64 // that may be kept
-	commands []Command
+	commands []given
 	calls    map[uint64]int // index in commands by correlation
 	effects  []*effect      // in the order of the file
+}
+
+// A given command was under way on the host until the end of its call.
+type given struct {
+	Command
+	end time.Duration
 }
 
 // An effect is an event on the device.
@@ -57,7 +64,8 @@ type effect struct {
 
 // readKineto reads a whole trace, joins calls with their effects, and yields the
 // commands by time. A kernel whose call is not in the trace becomes a launch of its
-// own, without API, at the time it started.
+// own, without API, at the time it started, or when the next one on its stream was
+// called if that is earlier.
 func readKineto(r *bufio.Reader, max bounds) iter.Seq2[Command, error] {
 	return func(yield func(Command, error) bool) {
 		k := &kineto{most: max.kept, calls: make(map[uint64]int)}
@@ -76,8 +84,8 @@ func readKineto(r *bufio.Reader, max bounds) iter.Seq2[Command, error] {
 			yield(Command{}, err)
 			return
 		}
-		for _, c := range k.commands {
-			if !yield(c, nil) {
+		for i := range k.commands {
+			if !yield(k.commands[i].Command, nil) {
 				return
 			}
 		}
@@ -241,7 +249,7 @@ func (k *kineto) memory(e event, at int) error {
 	if c.Bytes < 0 {
 		c.Op, c.Bytes = OpFree, -c.Bytes
 	}
-	k.commands = append(k.commands, c)
+	k.commands = append(k.commands, given{c, c.Time})
 	return c.check()
 }
 
@@ -249,6 +257,12 @@ func (k *kineto) call(e event, at int) error {
 	ns, err := nanoseconds(e.TS)
 	if err != nil {
 		return err
+	}
+	took := int64(0)
+	if e.Duration != "" {
+		if took, err = nanoseconds(e.Duration); err != nil {
+			return err
+		}
 	}
 	corr := *e.Args.Correlation
 	c := Command{Op: opOf(e.Name), API: e.Name, Time: time.Duration(ns), Correlation: corr, Line: at}
@@ -261,7 +275,7 @@ func (k *kineto) call(e event, at int) error {
 	} else {
 		k.calls[corr] = len(k.commands)
 	}
-	k.commands = append(k.commands, c)
+	k.commands = append(k.commands, given{c, c.Time + time.Duration(took)})
 	return nil
 }
 
@@ -284,19 +298,21 @@ func (k *kineto) join() error {
 			joined[corr] = true
 		default:
 			at = len(k.commands)
-			k.commands = append(k.commands, Command{Op: opOfEffect(e.Category), Correlation: corr, Line: e.line})
+			k.commands = append(k.commands, given{Command: Command{Op: opOfEffect(e.Category), Correlation: corr, Line: e.line}})
 		}
 		c := &k.commands[at]
 		if err := c.started(&e.event); err != nil {
 			return &LineError{e.line, err}
 		}
 		if !called {
-			c.Time = c.Start
+			c.Time, c.end = c.Start, c.Start
 		}
 	}
-	slices.SortStableFunc(k.commands, func(a, b Command) int {
+	k.callEarlier()
+	slices.SortStableFunc(k.commands, func(a, b given) int {
 		return cmp.Or(cmp.Compare(a.Time, b.Time), cmp.Compare(a.Line, b.Line))
 	})
+	k.settle()
 	if len(k.commands) > 0 {
 		zero := k.commands[0].Time
 		for i := range k.commands {
@@ -308,6 +324,67 @@ func (k *kineto) join() error {
 		}
 	}
 	return nil
+}
+
+// streams returns the commands of each stream in the order in which they started on
+// the device, as indices; without graphs, whose start is not known.
+func (k *kineto) streams() map[int64][]int {
+	streams := make(map[int64][]int)
+	for i := range k.commands {
+		if c := &k.commands[i]; c.Stream != nil && c.Start != 0 {
+			streams[*c.Stream] = append(streams[*c.Stream], i)
+		}
+	}
+	for _, at := range streams {
+		slices.SortStableFunc(at, func(i, j int) int { return cmp.Compare(k.commands[i].Start, k.commands[j].Start) })
+	}
+	return streams
+}
+
+// callEarlier gives a command without a call, which was called at some time before it
+// started, a time that is not after the calls of those behind it on its stream.
+func (k *kineto) callEarlier() {
+	for _, at := range k.streams() {
+		for n := len(at) - 2; n >= 0; n-- {
+			if c := &k.commands[at[n]]; c.API == "" {
+				c.Time = min(c.Time, k.commands[at[n+1]].Time)
+			}
+		}
+	}
+}
+
+// settle moves a command behind those of its stream that started before it and were
+// called while its own call was under way: two threads were giving commands at once,
+// and the call that began first was the last to reach the stream. Its time becomes
+// that of the one before it. One whose call was over stays, for a Model to judge.
+func (k *kineto) settle() {
+	behind := make(map[int][]int) // what is moved behind a command, in order
+	moved := make(map[int]bool)
+	for _, at := range k.streams() {
+		last := 0
+		for _, i := range at {
+			if i < last && k.commands[last].Time <= k.commands[i].end {
+				behind[last], moved[i] = append(behind[last], i), true
+			}
+			last = max(last, i)
+		}
+	}
+	if len(moved) == 0 {
+		return
+	}
+	settled := make([]given, 0, len(k.commands))
+	for i, c := range k.commands {
+		if moved[i] {
+			continue
+		}
+		settled = append(settled, c)
+		for _, j := range behind[i] {
+			late := k.commands[j]
+			late.Time = c.Time
+			settled = append(settled, late)
+		}
+	}
+	k.commands = settled
 }
 
 // started fills in what a command started on the device; of a graph only the

@@ -125,6 +125,51 @@ func TestModelFindsTheImpossible(t *testing.T) {
 	}
 }
 
+// A stream's commands stand in the order in which they reached it, which the times of
+// the calls leave open where two threads are in a call at once, and where a call was
+// before the trace.
+func TestKinetoStreamOrder(t *testing.T) {
+	call := func(corr, from, took int) string {
+		return fmt.Sprintf(`{"ph":"X","cat":"cuda_runtime","name":"cudaLaunchKernel","ts":%d,"dur":%d,"args":{"correlation":%d}}`, from, took, corr)
+	}
+	ran := func(corr, at int) string {
+		return fmt.Sprintf(`{"ph":"X","cat":"kernel","name":"k%d","ts":%d,"args":{"correlation":%d,"stream":7}}`, corr, at, corr)
+	}
+	sync := func(at int) string {
+		return fmt.Sprintf(`{"ph":"X","cat":"cuda_runtime","name":"cudaStreamSynchronize","ts":%d,"dur":1,"args":{"correlation":99}}`, at)
+	}
+	tests := []struct {
+		name   string
+		events []string
+		want   []string // "": a fault
+	}{
+		{"one call after the other", []string{call(1, 10, 5), call(2, 20, 5), ran(1, 30), ran(2, 40)}, []string{"0s k1", "10µs k2"}},
+		{"a call within another", []string{call(1, 10, 9), sync(11), call(2, 12, 2), ran(1, 30), ran(2, 25), sync(13)}, []string{"0s ", "1µs k2", "1µs k1", "2µs "}},
+		{"the first of three calls is the last to arrive", []string{call(1, 10, 9), call(2, 12, 2), call(3, 15, 2), ran(1, 50), ran(2, 25), ran(3, 40)}, []string{"0s k2", "3µs k3", "3µs k1"}},
+		{"two wait for the third", []string{call(1, 10, 9), call(2, 12, 9), call(3, 15, 2), ran(1, 50), ran(2, 45), ran(3, 40)}, []string{"0s k3", "0s k2", "0s k1"}},
+		{"two calls at once", []string{call(1, 10, 2), call(2, 10, 2), ran(1, 30), ran(2, 25)}, []string{"0s k2", "0s k1"}},
+		{"a call that was over", []string{call(1, 10, 1), call(2, 12, 2), ran(1, 30), ran(2, 25)}, nil},
+		{"called before the trace, ran in it", []string{call(1, 10, 2), ran(1, 30), ran(2, 25)}, []string{"0s k2", "0s k1"}},
+		{"called before the trace, the stream idle", []string{ran(2, 25), call(1, 30, 2), ran(1, 40)}, []string{"0s k2", "5µs k1"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			text := "[" + strings.Join(tt.events, ",\n") + "]"
+			var got []string
+			for c, err := range trace.Read(strings.NewReader(text)) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, fmt.Sprintf("%v %s", c.Time, c.Kernel))
+			}
+			_, err := replay(t, strings.NewReader(text))
+			if (err == nil) != (tt.want != nil) || tt.want != nil && !slices.Equal(got, tt.want) {
+				t.Errorf("replay = %v of %q, want %q", err, got, tt.want)
+			}
+		})
+	}
+}
+
 // An address is freed once for each time that it is allocated, and once more only if
 // that may have been before the trace.
 func TestFreedTwice(t *testing.T) {
