@@ -77,6 +77,7 @@ func (e *Env) copyJournal(ctx context.Context, from, to string) error {
 		return err
 	}
 	defer dst.Close()
+	e.warnRecovered(dst)
 	had, err := journal.SampleEnd(ctx, dst)
 	if err != nil {
 		return fmt.Errorf("find the end of %s: %w", journal.Describe(dst).Location, err)

@@ -46,7 +46,7 @@ func (e *Env) printInfo(ctx context.Context, j journal.Journal, end journal.End)
 	caps := journal.Describe(j)
 	in := journalInfo{
 		Journal: caps.Location, Backend: caps.Backend, Survives: caps.Survives.String(), Fence: caps.Fence, ReadOnly: caps.ReadOnly,
-		Notes: append([]string{}, caps.Notes...), Position: uint64(end.Pos), Seq: uint64(end.Seq), Epoch: uint64(end.Epoch), Trimmed: uint64(end.First), First: uint64(oldest),
+		Notes: append(append([]string{}, caps.Notes...), cutNotes(caps)...), Position: uint64(end.Pos), Seq: uint64(end.Seq), Epoch: uint64(end.Epoch), Trimmed: uint64(end.First), First: uint64(oldest),
 	}
 	if end.Time != 0 {
 		s := end.Time.String()

@@ -12,9 +12,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"understudy.dev/admin"
 	"understudy.dev/journal"
 	"understudy.dev/journal/filejournal"
 	"understudy.dev/journal/journaltest"
@@ -413,6 +415,124 @@ func TestCopyToWhatIsNoCopy(t *testing.T) {
 	run(ctx, one, "journal", "copy", "file:"+x).want(t, 2, "is an archive", "hint: understudy journal export "+x+" --journal "+one)
 	run(ctx, one, "journal", "copy", fileURL(filepath.Join(dir, "new"))).want(t, 0, "proved    records 1..5, chain ")
 	run(ctx, one, "journal", "copy", fileURL(filepath.Join(dir, "new")), "--json").want(t, 0, `"entries":0,"already_there":6,"end_seq":5,`)
+}
+
+// rebooted is the file system of a machine that was started anew since.
+type rebooted struct{ filejournal.FS }
+
+func (rebooted) Boot() []byte { return []byte("an earlier start of the machine") }
+
+// torn makes a folder as a loss of power leaves it: behind five records lies a
+// part of an append.
+func torn(t *testing.T, dir string) {
+	t.Helper()
+	j, err := filejournal.Open(dir, filejournal.Config{FS: rebooted{filejournal.OS()}, Foreground: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries := write(t, j, 5).Entries()
+	j.Close()
+	path := filepath.Join(dir, fmt.Sprintf("%020d.udj", 0))
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := entries[len(entries)-1].Data
+	at := bytes.Index(data, last)
+	if at < 0 {
+		t.Fatal("the last entry is not in the first segment")
+	}
+	copy(data[at+len(last):], "half of an entry")
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Whatever opens a journal for writing says that its torn end was set aside, once;
+// info says it ever after.
+func TestTornTailIsTold(t *testing.T) {
+	const told, may = "16 bytes", "may have been acknowledged"
+	source := fileURL(filepath.Join(t.TempDir(), "source"))
+	for name, open := range map[string]func(ctx context.Context, url string) ran{
+		"prune": func(ctx context.Context, url string) ran {
+			return run(ctx, url, "journal", "prune", "--before", "1", "--yes")
+		},
+		"copy": func(ctx context.Context, url string) ran {
+			run(ctx, url, "journal", "copy", source)
+			return run(ctx, source, "journal", "copy", url)
+		},
+		"serve": func(ctx context.Context, url string) ran {
+			return serveUntil(ctx, url, "journal.tail_set_aside")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "j")
+			torn(t, dir)
+			run(t.Context(), fileURL(dir), "journal", "info").want(t, 0, told)
+			r := open(t.Context(), fileURL(dir))
+			for _, want := range []string{"16", may, "cut-"} {
+				if !strings.Contains(r.stderr, want) {
+					t.Errorf("%q is not said: %s", want, r.stderr)
+				}
+			}
+			if r := run(t.Context(), fileURL(dir), "journal", "prune", "--before", "1", "--yes"); strings.Contains(r.stderr, may) {
+				t.Errorf("it is said again: %s", r.stderr)
+			}
+			run(t.Context(), fileURL(dir), "journal", "info").want(t, 0, "note      16 bytes of a write", may, "seq 5 at")
+			run(t.Context(), fileURL(dir), "journal", "info", "--json").want(t, 0, may)
+		})
+	}
+}
+
+// serveUntil runs a node until it has logged an event, and what it printed by then.
+func serveUntil(ctx context.Context, url, event string) ran {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	stderr := &watched{want: event, seen: cancel}
+	e := &Env{
+		App: App{Name: "understudy", Machine: blobs()}, Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: stderr,
+		Getenv: func(string) string { return "" }, Now: time.Now,
+	}
+	code := Run(ctx, e, []string{"serve", "--admin-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--client-addr", "127.0.0.1:0", "--journal", url})
+	return ran{code: code, stderr: stderr.String()}
+}
+
+// watched calls seen once what was written contains want.
+type watched struct {
+	mu   sync.Mutex
+	buf  bytes.Buffer
+	want string
+	seen func()
+}
+
+func (w *watched) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n, err := w.buf.Write(p)
+	if strings.Contains(w.buf.String(), w.want) {
+		w.seen()
+	}
+	return n, err
+}
+
+func (w *watched) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.buf.String()
+}
+
+// Status shows what an operator should know of the journal.
+func TestStatusShowsNotesOfTheJournal(t *testing.T) {
+	var out bytes.Buffer
+	e := &Env{App: App{Name: "understudy"}, Stdout: &out, Now: time.Now}
+	s := admin.Status{Group: "orders"}
+	s.Journal.Capabilities.Notes = []string{"no walls", "no roof"}
+	if err := e.printStatus(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	if want := "\n          note: no walls\n          note: no roof\n\n"; !strings.Contains(out.String(), want) {
+		t.Errorf("status is %q, want it to have %q", &out, want)
+	}
 }
 
 // The newest record of a stream is never dropped, and prune knows it.

@@ -132,6 +132,7 @@ func (e *Env) serve(ctx context.Context, f serveFlags) error {
 		return err
 	}
 	defer j.Close()
+	logRecovered(log, j)
 	ln, err := net.Listen("tcp", f.clientAddr)
 	if err != nil {
 		return WithHint(fmt.Errorf("listen for clients on %s: %w", f.clientAddr, err), "choose another port with --client-addr")
@@ -242,11 +243,16 @@ func (e *Env) announce(r ready) error {
 	return nil
 }
 
-// openJournal opens the journal that the flags name.
+// openJournal opens the journal that the flags name, and warns of what opening it
+// set aside.
 func (e *Env) openJournal(ctx context.Context, within time.Duration, o journalurl.Options) (journal.Journal, error) {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	return journalurl.Open(ctx, e.Global.Journal, o)
+	j, err := journalurl.Open(ctx, e.Global.Journal, o)
+	if err == nil && !o.ReadOnly {
+		e.warnRecovered(j)
+	}
+	return j, err
 }
 
 // adminConfig makes the configuration of the two HTTP listeners.

@@ -148,7 +148,11 @@ func (v *statusView) head() {
 	if survives == "" {
 		survives = "nothing"
 	}
-	fmt.Fprintf(v.w, "          an acknowledged record survives the loss of: %s   fence %s\n\n", survives, yesNo(j.Capabilities.ConditionalAppend))
+	fmt.Fprintf(v.w, "          an acknowledged record survives the loss of: %s   fence %s\n", survives, yesNo(j.Capabilities.ConditionalAppend))
+	for _, n := range j.Capabilities.Notes {
+		fmt.Fprintf(v.w, "          note: %s\n", n)
+	}
+	fmt.Fprintln(v.w)
 }
 
 func yesNo(b bool) string {
