@@ -199,6 +199,10 @@ func settings(got jetstream.StreamConfig, cfg Config) []setting {
 		{!got.AllowMsgSchedules, "it schedules messages", ""},
 		{!got.NoAck, "it does not acknowledge", "--ack"},
 		{!got.Sealed, "it is sealed", ""},
+		{
+			got.MaxMsgSize <= 0 || got.MaxMsgSize > headroom, fmt.Sprintf("max message size is %d bytes: nothing is left for a batch beside %d of headers", got.MaxMsgSize, headroom),
+			"--max-msg-size=-1",
+		},
 		{got.FirstSeq <= 1, fmt.Sprintf("it starts at sequence %d", got.FirstSeq), ""},
 		{got.PersistMode == jetstream.DefaultPersistMode, "persist mode is async: acknowledged before it is written", ""},
 		{got.Replicas == replicas, fmt.Sprintf("it has %d replicas, %d were asked for", got.Replicas, replicas), "--replicas=" + strconv.Itoa(replicas)},

@@ -71,6 +71,7 @@ func TestOpenRefusesSettings(t *testing.T) {
 		{"counters", func(c *jetstream.StreamConfig) { c.AllowMsgCounter = true; c.Discard = jetstream.DiscardOld }, "counters", ""},
 		{"schedules", func(c *jetstream.StreamConfig) { c.AllowMsgSchedules = true; c.Discard = jetstream.DiscardOld }, "schedules", ""},
 		{"no acknowledgements", func(c *jetstream.StreamConfig) { c.NoAck = true }, "does not acknowledge", "--ack"},
+		{"messages without room for a batch", func(c *jetstream.StreamConfig) { c.MaxMsgSize = 4 << 10 }, "max message size is 4096 bytes", "--max-msg-size=-1"},
 		{"first sequence", func(c *jetstream.StreamConfig) { c.FirstSeq = 100 }, "starts at sequence 100", ""},
 		{"async persistence", func(c *jetstream.StreamConfig) { c.PersistMode = jetstream.AsyncPersistMode }, "persist mode is async", ""},
 	}
