@@ -127,6 +127,11 @@ func (e *Env) serve(ctx context.Context, f serveFlags) error {
 	if err := f.check(); err != nil {
 		return err
 	}
+	build := buildOf(e.App)
+	cfg, err := e.adminConfig(f, build)
+	if err != nil {
+		return err
+	}
 	j, err := e.awaitJournal(ctx, f.openWithin, log)
 	if err != nil {
 		return err
@@ -145,15 +150,10 @@ func (e *Env) serve(ctx context.Context, f serveFlags) error {
 	for _, c := range e.App.Machine.Commands {
 		commands = append(commands, c.Name)
 	}
-	build := buildOf(e.App)
 	metrics := admin.NewMetrics(build, commands)
 	o := &operated{
 		group: e.Global.Group, client: f.advertise, build: build, journal: j, started: e.Now(),
 		metrics: metrics,
-	}
-	cfg, err := e.adminConfig(f, build)
-	if err != nil {
-		return err
 	}
 	cfg.Metrics, cfg.Log = metrics, log
 	srv, err := admin.Start(cfg, o)
@@ -174,7 +174,7 @@ func (e *Env) serve(ctx context.Context, f serveFlags) error {
 		Version: build.Version, Client: f.advertise, Admin: f.advertiseAdmin, Probe: e.probe, Observer: observer{metrics},
 	})
 	if err != nil {
-		return err
+		return WithCode(admin.ExitUsage, err) // it has looked at the configuration only
 	}
 	o.attach(n, f.advertiseAdmin)
 	names := namesakes{overview: n.Overview, started: admin.At(o.started), own: srv.AdminURL(), peers: f.peers, ask: e.rowsOf, log: log}
@@ -267,14 +267,22 @@ func (e *Env) adminConfig(f serveFlags, build admin.Build) (admin.Config, error)
 	}
 	cfg.PeerToken = token
 	if f.tlsCert == "" && f.tlsKey == "" {
-		return cfg, nil
+		return cfg, configured(cfg)
 	}
 	cert, err := tls.LoadX509KeyPair(f.tlsCert, f.tlsKey)
 	if err != nil {
 		return cfg, usagef("load TLS certificate: %v", err)
 	}
 	cfg.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
-	return cfg, nil
+	return cfg, configured(cfg)
+}
+
+// configured reports the faults of a configuration as what they are.
+func configured(cfg admin.Config) error {
+	if err := cfg.Validate(); err != nil {
+		return WithCode(admin.ExitUsage, err)
+	}
+	return nil
 }
 
 // probe asks whether the primary of a tenure still answers.
