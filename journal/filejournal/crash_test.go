@@ -530,3 +530,23 @@ func TestKeptTailIsDurable(t *testing.T) {
 		})
 	}
 }
+
+// A full disk that took a part of an entry, or of its mark, ends the handle: what
+// it wrote is there.
+func TestFullDiskThatTookSomething(t *testing.T) {
+	for n, what := range map[int]string{2: "mark", 3: "entry"} { // the lock is the first
+		s := &story{disk: crashfs.New()}
+		j, err := s.open()
+		must(t, err)
+		defer j.Close()
+		must(t, s.fence(t.Context(), j, 1, "a"))
+		s.disk.FailAt(n, crashfs.Fault{Err: syscall.ENOSPC, Short: 9})
+		err = s.append(t.Context(), j, 100)
+		if !errors.Is(err, journal.ErrBroken) || errors.Is(err, journal.ErrFull) {
+			t.Errorf("9 bytes of the %s written: %v, want %v", what, err, journal.ErrBroken)
+		}
+		if err := s.append(t.Context(), j, 100); !errors.Is(err, journal.ErrBroken) {
+			t.Errorf("append after that: %v, want %v", err, journal.ErrBroken)
+		}
+	}
+}

@@ -168,6 +168,48 @@ func (d *damagedJournal) check(t *testing.T, from *crashfs.FS, ended, way string
 	}
 }
 
+// Wherever the machine stops while something is set aside, and again after it:
+// what was cut is in the segment or, whole, in a file. Once it was set aside, it is
+// not cut again.
+func TestCutIsNeverGone(t *testing.T) {
+	d := newDamagedJournal(t)
+	last := len(d.entries) - 1
+	from, to := d.start(last), d.header+int64(d.entries[last].Pos)
+	var torn []byte
+	must(t, d.disks["power lost"].Corrupt(d.path, func(b []byte) []byte {
+		b[from+40] ^= 1
+		torn = bytes.Clone(b[from:to])
+		return b
+	}))
+	for n := 1; ; n++ {
+		disk := d.disks["power lost"].Crash(crashfs.None, 0)
+		disk.StopAt(n)
+		j, err := filejournal.Open("j", filejournal.Config{FS: disk, Foreground: true})
+		if err == nil {
+			must(t, j.Close())
+		}
+		after := disk.Crash(crashfs.None, 0)
+		aside := 0
+		names, listErr := after.List("j")
+		must(t, listErr)
+		for _, name := range names {
+			if strings.HasPrefix(name, "cut-") && bytes.Equal(content(t, after, name), torn) {
+				aside++
+			}
+		}
+		if here := bytes.Equal(content(t, after, filepath.Base(d.path))[from:to], torn); !here && aside == 0 {
+			t.Errorf("stopped at call %d (%s): what was cut is gone", n, disk.Calls()[n-1])
+		}
+		if err != nil {
+			continue
+		}
+		if got, _, err := judge(after, filejournal.Config{}); got != fine || aside != 1 {
+			t.Errorf("opened again: %q (%v), %d set aside", got, err, aside)
+		}
+		return
+	}
+}
+
 // What is cut is set aside, whole, and cut once.
 func TestCutIsSetAside(t *testing.T) {
 	d := newDamagedJournal(t)
@@ -269,10 +311,11 @@ func TestVerdicts(t *testing.T) {
 	if len(segments) < 4 {
 		t.Fatalf("%d segments, want at least 4", len(segments))
 	}
-	other := crashfs.New()
-	if err := (&story{disk: other}).run(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	foe := &story{disk: crashfs.New()} // its first segment has the same name
+	k, err := foe.open()
+	must(t, err)
+	must(t, foe.fence(t.Context(), k, 1, "a"))
+	must(t, k.Close())
 	newest := segments[len(segments)-1]
 	remove := func(name string) func(*crashfs.FS) error {
 		return func(d *crashfs.FS) error { return d.Remove(filepath.Join("j", name)) }
@@ -303,7 +346,7 @@ func TestVerdicts(t *testing.T) {
 		{"a short file that is no segment", change(newest, func([]byte) []byte { return []byte("hello") }), foreign, newest},
 		{"an empty file", change(newest, func([]byte) []byte { return nil }), foreign, newest},
 		{"a segment under another's name", change(segments[1], func([]byte) []byte { return content(t, base, segments[2]) }), foreign, segments[1]},
-		{"a segment of another journal", change(segments[0], func([]byte) []byte { return content(t, other, segmentsOf(t, other)[0]) }), foreign, segments[0]},
+		{"a segment of another journal", change(segments[0], func([]byte) []byte { return content(t, foe.disk, segments[0]) }), foreign, segments[0]},
 		{"a segment of a later version", change(newest, func(b []byte) []byte { return reseal(b, 12, 2) }), newer, newest},
 		{"a state of a later version", change("journal.state", func(b []byte) []byte { return laterState(b) }), newer, "journal.state"},
 		{"a header with a flipped bit", change(newest, func(b []byte) []byte { b[99] ^= 4; return b }), damaged, newest},
@@ -498,6 +541,38 @@ func TestDamageInASealedSegment(t *testing.T) {
 					t.Errorf("%+v: %v, want %q", c, err, want)
 				}
 			})
+		}
+	}
+}
+
+// An anchor that a writer writes late, after the right to write was taken over,
+// counts less than those of the generations after, whatever its number: what they
+// say about the end holds.
+func TestLateAnchor(t *testing.T) {
+	s := &story{disk: crashfs.New()}
+	must(t, s.takeOver(t.Context()))
+	segments := segmentsOf(t, s.disk)
+	newest := segments[len(segments)-1]
+	for _, number := range []uint64{90, 91} { // one for each of its two places
+		disk := s.disk.Crash(crashfs.None, 0)
+		must(t, disk.Corrupt("j/journal.state", func(b []byte) []byte {
+			a := b[4096+number%2*512:][:64] // of generation 0
+			copy(a, b[4096+2*1024:][:64])
+			if string(a[:8]) != "UDJSTAT1" {
+				t.Fatal("no anchor of generation 2")
+			}
+			le := binary.LittleEndian
+			le.PutUint64(a[32:], number)
+			clear(a[48:64]) // the newest segment starts at 0, generation 0
+			le.PutUint32(a[8:], crc32c(append(make([]byte, 16), a[12:]...)))
+			return b
+		}))
+		if got, _, err := judge(disk.Crash(crashfs.Kill, 0), filejournal.Config{ReadOnly: true}); got != fine {
+			t.Errorf("anchor %d: %q (%v), want %q", number, got, err, fine)
+		}
+		must(t, disk.Remove(filepath.Join("j", newest)))
+		if got, _, err := judge(disk, filejournal.Config{ReadOnly: true}); got != missing {
+			t.Errorf("anchor %d, newest segment removed: %q (%v), want %q", number, got, err, missing)
 		}
 	}
 }

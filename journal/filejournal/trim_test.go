@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -440,5 +441,32 @@ func TestSpareThatFails(t *testing.T) {
 	must(t, j.Close())
 	if n := count(t, disk, "tmp-", ""); n != 0 {
 		t.Errorf("%d temporary files are left", n)
+	}
+}
+
+// A trim through the end keeps the segment with the newest fence, and what lies
+// behind it, so that a reader from the start of what is left meets the fence.
+func TestTrimKeepsTheNewestFence(t *testing.T) {
+	s := &story{disk: crashfs.New()}
+	j, err := s.open()
+	must(t, err)
+	defer j.Close()
+	for epoch := range journal.Epoch(2) {
+		must(t, s.fence(t.Context(), j, epoch+1, "a"))
+		for range 8 {
+			must(t, s.append(t.Context(), j, 1500))
+		}
+	}
+	fence := s.track.Cursor.Fence
+	must(t, j.Trim(t.Context(), s.track.Cursor.Pos))
+	end, err := j.End(t.Context())
+	must(t, err)
+	if end.First == 0 || end.First >= fence {
+		t.Fatalf("trimmed through %d, the newest fence is at %d", end.First, fence)
+	}
+	got, err := drain(t.Context(), j, end.First)
+	must(t, err)
+	if !slices.ContainsFunc(got, func(e journal.Entry) bool { return e.Pos == fence }) {
+		t.Errorf("the fence at %d is not among the %d entries that are left", fence, len(got))
 	}
 }
