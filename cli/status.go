@@ -48,10 +48,10 @@ func (e *Env) showStatus(ctx context.Context, f statusFlags) error {
 		return e.watchStatus(ctx, f.every)
 	}
 	s, err := e.status(ctx)
-	switch code := exitCode(ctx, err); {
-	case err != nil && f.exitCode && code != admin.ExitUsage && code != exitInterrupted:
-		return WithCode(exitNotInTime, err) // nobody that answers is ready
-	case err != nil:
+	if err != nil {
+		if code := exitCode(ctx, err); f.exitCode && code != admin.ExitUsage && code != exitInterrupted {
+			return WithCode(exitNotInTime, err) // nobody that answers is ready
+		}
 		return err
 	}
 	if err := e.printStatus(ctx, s); err != nil {
