@@ -49,8 +49,7 @@ def segments(folder):
     """Yields (path, start, where the next one starts or None), in order."""
     found = (re.fullmatch(r"(\d{20})(?:-(\d+))?\.udj", n) for n in os.listdir(folder))
     last = {int(m[1]): m[0] for m in sorted(filter(None, found), key=lambda m: int(m[2] or 0))}
-    starts = sorted(last) + [None]
-    for start, end in zip(starts, starts[1:]):
+    for start, end in zip(sorted(last), sorted(last)[1:] + [None]):
         yield os.path.join(folder, last[start]), start, end
 
 
@@ -133,6 +132,7 @@ def read(folder):
             else:
                 check(data[:4] == b"UDB1", where + "neither a batch nor a fence")
                 at, count, of, time = struct.unpack_from("<QI4xQQ", data, 16)
+                check(of <= epoch, where + "its epoch was never opened")
                 if of == epoch:
                     check(data[128:128 + data[15]] == owner and data[96:128] == chain and at == seq + 1, where + "does not follow")
                     for r in records(data, at, count, time):

@@ -1,6 +1,7 @@
 package filejournal
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -155,14 +156,17 @@ func (a *Archive) readInto(room []byte, offset, n int64) ([]byte, error) {
 }
 
 func (a *Archive) readHeader() error {
-	b, err := a.read(0, archiveHeader)
-	if err != nil {
-		return err
+	b := make([]byte, archiveHeader)
+	n, err := a.file.ReadAt(b, 0)
+	switch {
+	case err != nil && !errors.Is(err, io.EOF):
+		return fmt.Errorf("read archive: %w", err)
+	case !bytes.HasPrefix(b[:n], []byte(archiveMagic)):
+		return a.damaged(0, 0, fmt.Errorf("not an archive: %w", journal.ErrForeign))
+	case n < len(b):
+		return a.damaged(int64(n), 0, fmt.Errorf("%w: archive header: %w", ErrDamaged, journal.ErrShort))
 	}
 	le := binary.LittleEndian
-	if string(b[:8]) != archiveMagic {
-		return a.damaged(0, 0, fmt.Errorf("not an archive: %w", journal.ErrForeign))
-	}
 	if sum(b[12:]) != le.Uint32(b[8:]) {
 		return a.damaged(0, 0, fmt.Errorf("%w: archive header: %w", ErrDamaged, journal.ErrChecksum))
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"understudy.dev/journal"
@@ -155,6 +156,29 @@ func TestArchiveDamage(t *testing.T) {
 		}
 		if err := read(buf.Bytes()[:i]); !errors.As(err, &corrupt) {
 			t.Errorf("cut to %d of %d bytes: %v", i, len(data), err)
+		}
+	}
+}
+
+// A file that does not begin as an archive does is foreign, an empty one too, as a
+// segment would be; one that was cut short is damaged.
+func TestArchiveVerdicts(t *testing.T) {
+	var buf bytes.Buffer
+	_, err := filejournal.Export(t.Context(), &buf, memjournal.New(), filejournal.ExportConfig{})
+	must(t, err)
+	for content, want := range map[string]error{
+		"": journal.ErrForeign, "hello": journal.ErrForeign, strings.Repeat("hello\n", 1000): journal.ErrForeign,
+		buf.String()[:7]: journal.ErrForeign, buf.String()[:8]: filejournal.ErrDamaged, buf.String()[:600]: filejournal.ErrDamaged,
+	} {
+		path := filepath.Join(t.TempDir(), "x.udj")
+		write(t, path, []byte(content))
+		a, err := filejournal.OpenArchive(path)
+		var c *journal.CorruptError
+		if !errors.Is(err, want) || !errors.As(err, &c) || c.Source != path {
+			t.Errorf("%d bytes, %.8q: %v, want %v", len(content), content, err, want)
+		}
+		if err == nil {
+			must(t, a.Close())
 		}
 	}
 }

@@ -3,6 +3,7 @@ package filejournal_test
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
@@ -17,6 +18,7 @@ import (
 	"understudy.dev/internal/crashfs"
 	"understudy.dev/journal"
 	"understudy.dev/journal/filejournal"
+	"understudy.dev/journal/journaltest"
 )
 
 var update = flag.Bool("update", false, "write testdata/v1 anew; only before the version is released")
@@ -269,6 +271,22 @@ func TestPythonReader(t *testing.T) {
 		t.Fatal(err)
 	}
 	sameLines(t, "new journal", readLines(t, out), linesOf(t, j))
+
+	never := t.TempDir() // a batch of an epoch that was never opened
+	w := openAt(t, never, filejournal.Config{Foreground: true})
+	c := journal.Cursor{Epoch: 1, Owner: "a"}
+	c.Pos, err = w.Fence(t.Context(), 1, "a")
+	must(t, err)
+	c.Chain = journal.Hash(sha256.Sum256(append(make([]byte, 32), journal.AppendFence(nil, 1, "a")...)))
+	if _, err := read(never); err != nil {
+		t.Fatal(err)
+	}
+	c.Epoch = 2
+	_, err = w.Import(t.Context(), c.Pos, journaltest.Batch(c, journaltest.Records(1, 10)...))
+	must(t, err)
+	if out, err := read(never); err == nil {
+		t.Errorf("a batch of an epoch that was never opened was passed over: %d bytes", len(out))
+	}
 
 	segments, err := filepath.Glob(filepath.Join(dir, "*.udj"))
 	if err != nil {
