@@ -465,6 +465,16 @@ func TestOlderStatePutBack(t *testing.T) {
 					if got != damaged || place == nil || place.Source != "j/journal.state" {
 						t.Errorf("%q (%v), want %q in journal.state", got, err, damaged)
 					}
+
+					// With the mapped block cleared, as after a restart, all is found.
+					must(t, disk.Corrupt("j/journal.state", func(b []byte) []byte { clear(b[:4096]); return b }))
+					after := &story{disk: disk}
+					k, err := after.open()
+					must(t, err)
+					defer k.Close()
+					all, err := drain(t.Context(), k, 0)
+					must(t, err)
+					must(t, same(all, s.acked))
 				})
 			}
 		}
