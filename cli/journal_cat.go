@@ -48,8 +48,9 @@ func (e *Env) journalCatCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "cat", Short: "Print records",
 		Long: "Prints records. --format takes %s seq, %e epoch, %T time, %k kind, %t name, %v version, %c client, %r request,\n" +
-			"%n bytes of data, %d data in words or as quoted text, %x data in hexadecimal, %% and \\n \\t \\\\. Filters are for\n" +
-			"viewing: everything before is read and verified all the same.",
+			"%n bytes of data, %d data in words or as quoted text, %x data in hexadecimal, %% and \\n \\t \\\\. Filters are\n" +
+			"for viewing: what they leave out is read and verified all the same. What lies before --from is neither read nor\n" +
+			"verified, but for a little before it: reading begins where an index leads. --follow ends by a signal, with 130.",
 		Example: "  " + e.App.Name + " journal cat --journal file:understudy-data --from -5 --format '%s %T %t %e %n bytes\\n'",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -142,7 +143,7 @@ func (e *Env) journalCat(ctx context.Context, j journal.Journal, end journal.End
 		if sp.follow {
 			return true, out.Flush()
 		}
-		return true, nil
+		return !sp.reached(it.Batch.Last()), nil
 	})
 	return flushed(out, err)
 }

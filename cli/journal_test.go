@@ -535,6 +535,65 @@ func TestStatusShowsNotesOfTheJournal(t *testing.T) {
 	}
 }
 
+// Records are chosen by their times as well as by their numbers.
+func TestCatByTime(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "j")
+	j := small(t, dir)
+	write(t, j, 60)
+	j.Close()
+	at := func(ns int) string { return fmt.Sprintf("1970-01-01T00:00:00.%09dZ", ns) } // record n was written at n ns
+	tests := []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--from", at(3), "--to", at(5)}, "3 4 5 "},
+		{[]string{"--from", at(59)}, "59 60 "},
+		{[]string{"--to", at(2)}, "1 2 "},
+		{[]string{"--from", at(50), "--to", "51"}, "50 51 "},
+		{[]string{"--from", at(30), "--count", "2"}, "30 31 "},
+		{[]string{"--from", at(61)}, ""},
+		{[]string{"--from", "-15m"}, ""},
+	}
+	for _, tt := range tests {
+		r := run(t.Context(), fileURL(dir), append([]string{"journal", "cat", "--format", "%s "}, tt.args...)...)
+		if r.code != 0 || r.stdout != tt.want {
+			t.Errorf("%v prints %q, want %q", tt.args, r.stdout, tt.want)
+		}
+	}
+}
+
+// A stretch that follows shows what comes and ends by a signal, with 130 and
+// without an error in words.
+func TestFollowEndsByASignal(t *testing.T) {
+	for command, seen := range map[string]string{"cat": "2 1970", "ls": "2..2"} {
+		t.Run(command, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "j")
+			j := small(t, dir)
+			p := write(t, j, 1)
+			ctx, interrupt := context.WithTimeout(t.Context(), 30*time.Second)
+			defer interrupt()
+			stdout, stderr := &watched{want: seen, seen: interrupt}, &bytes.Buffer{}
+			first := &watched{want: "1970"}
+			appended := make(chan error, 1)
+			first.seen = func() {
+				first.seen = func() {}
+				go func() { appended <- p.Append(t.Context(), j, journaltest.Records(1, 8)...) }()
+			}
+			e := &Env{
+				App: App{Name: "understudy", Machine: blobs()}, Stdout: io.MultiWriter(first, stdout), Stderr: stderr,
+				Getenv: func(string) string { return "" }, Now: time.Now,
+			}
+			code := Run(ctx, e, []string{"journal", command, "--follow", "--journal", fileURL(dir)})
+			if code != 130 || stderr.Len() > 0 || !strings.Contains(stdout.String(), seen) {
+				t.Fatalf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
+			}
+			if err := <-appended; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // The newest record of a stream is never dropped, and prune knows it.
 func TestPruneOfAllOfAStreamKeepsItsNewestRecord(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "e")

@@ -96,9 +96,14 @@ func (p place) after(seq journal.Seq, t journal.Time) bool {
 	return t > p.time
 }
 
+// reached reports whether nothing of the stretch lies behind seq, so that what
+// does need not be read.
+func (sp *stretch) reached(seq journal.Seq) bool { return sp.to.seq != 0 && seq >= sp.to.seq }
+
 // items calls f with each entry of the stretch, verified, until f returns false. It
-// begins at a batch at or before the stretch's start, and ends with the journal's
-// end as sampled unless the stretch follows.
+// begins at a batch at or before the stretch's start, so that what lies before is
+// not read, and ends with the journal's end as sampled; a stretch that follows ends
+// by being interrupted, which is not an error to be told.
 func (e *Env) items(ctx context.Context, j journal.Journal, sp stretch, end journal.End, f func(it *journal.Item) (bool, error)) error {
 	from, err := journal.Locate(ctx, j, journal.Target{Seq: sp.from.seq, Time: sp.from.time})
 	if err != nil {
@@ -110,7 +115,7 @@ func (e *Env) items(ctx context.Context, j journal.Journal, sp stretch, end jour
 	for sp.follow || r.Cursor().Pos < end.Pos {
 		if err := r.Next(ctx, &it); err != nil {
 			if sp.follow && ctx.Err() != nil {
-				return nil
+				return quietly(exitInterrupted)
 			}
 			return err
 		}
