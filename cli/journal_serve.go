@@ -175,14 +175,17 @@ func (e *Env) serveLocalCluster(ctx context.Context, f journalServeFlags, cfg na
 	return nil
 }
 
+// journalReady is what journal serve prints with --json.
+type journalReady struct {
+	Event string `json:"event"`
+	PID   int    `json:"pid"`
+	natsserver.Ready
+}
+
 // announceServer says where a server is reached.
 func (e *Env) announceServer(r natsserver.Ready) {
 	if e.Global.JSON {
-		json.NewEncoder(e.Stdout).Encode(struct { //nolint:errcheck // the standard output is gone: nobody reads it
-			Event string `json:"event"`
-			PID   int    `json:"pid"`
-			natsserver.Ready
-		}{"ready", os.Getpid(), r})
+		json.NewEncoder(e.Stdout).Encode(journalReady{"ready", os.Getpid(), r}) //nolint:errcheck // the standard output is gone: nobody reads it
 		return
 	}
 	e.progressf("journal %s   clients %s   pid %d   %s\n", r.Name, r.Client, os.Getpid(), e.Now().Format(time.TimeOnly))
