@@ -72,9 +72,12 @@ func (n *Node) newFollower() *replay.Follower {
 
 // applyFollowed is the standby's sink.
 func (n *Node) applyFollowed(_ context.Context, b *journal.Batch, records []journal.Record) error {
-	caughtUp := n.meter.Progress().CaughtUp
+	caughtUp, before := n.meter.Progress().CaughtUp, n.view.Load().tenure.Epoch
 	_, err := n.apply(b, records, caughtUp)
 	n.publishSame()
+	if caughtUp && n.view.Load().tenure.Epoch != before {
+		n.tenureMet = time.Now()
+	}
 	return err
 }
 

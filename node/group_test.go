@@ -75,6 +75,7 @@ func tallying(m *tally) machine.Definition {
 type member struct {
 	*node.Node
 	machine *tally
+	journal journal.Journal
 	stop    func() error // ends Run and returns what Run returned
 }
 
@@ -95,18 +96,23 @@ func join(t testing.TB, j journal.Journal, name string, m *tally, change ...func
 	ctx, cancel := context.WithCancel(context.Background())
 	ran := make(chan error, 1)
 	go func() { ran <- n.Run(ctx) }()
-	mem := &member{Node: n, machine: m}
+	mem := &member{Node: n, machine: m, journal: j}
 	mem.stop = sync.OnceValue(func() error { cancel(); return <-ran })
 	t.Cleanup(func() { mem.stop(); j.Close() })
 	return mem
 }
 
-// lead makes the node the primary, or ends the test.
+// lead makes the node the primary, or ends the test. It is asked to replace
+// whoever holds the epoch now, even one who has it only since a moment ago.
 func (m *member) lead(t testing.TB, accept ...string) node.Report {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()
-	r, err := m.Promote(ctx, node.PromoteRequest{Accept: accept})
+	req := node.PromoteRequest{Accept: accept}
+	if end, err := journal.SampleEnd(ctx, m.journal); err == nil {
+		req.Expect.Epoch = &end.Epoch
+	}
+	r, err := m.Promote(ctx, req)
 	if err != nil {
 		t.Fatalf("promote %s: %v", m.Owner(), err)
 	}

@@ -3,6 +3,7 @@ package node_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"strings"
 	"sync/atomic"
@@ -244,5 +245,46 @@ func TestPanicAnswersWhatIsBehindIt(t *testing.T) {
 			}
 		}
 		wantHalted(t, a, node.Halted, func(err error) bool { return errors.As(err, new(*machine.PanicError)) })
+	})
+}
+
+// purged is a journal that finds out, from some moment on, that it lost entries.
+type purged struct {
+	*memjournal.Journal
+	lost atomic.Bool
+}
+
+func (p *purged) found() error {
+	if p.lost.Load() {
+		return fmt.Errorf("the stream was purged: %w", journal.ErrLost)
+	}
+	return nil
+}
+
+func (p *purged) End(ctx context.Context) (journal.End, error) {
+	if err := p.found(); err != nil {
+		return journal.End{}, err
+	}
+	return p.Journal.End(ctx)
+}
+
+func (p *purged) Append(ctx context.Context, epoch journal.Epoch, prev journal.Position, batch []byte) (journal.Position, error) {
+	if err := p.found(); err != nil {
+		return 0, err
+	}
+	return p.Journal.Append(ctx, epoch, prev, batch)
+}
+
+// A primary that has nothing to do halts all the same when a look at the tail finds
+// that the journal lost entries.
+func TestIdlePrimaryFindsLoss(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &purged{Journal: memjournal.New()}
+		a := join(t, j, "a", nil)
+		a.lead(t)
+		a.submit(t, put(1), node.Done)
+		j.lost.Store(true)
+		time.Sleep(2 * time.Second)
+		wantHalted(t, a, node.Halted, func(err error) bool { return errors.Is(err, journal.ErrLost) })
 	})
 }

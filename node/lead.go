@@ -51,7 +51,7 @@ func (n *Node) lead(ctx context.Context) State {
 			runtime.Gosched() // those who were answered come again before the next batch goes out
 		case <-l.in.signal:
 		case <-look.C:
-			l.barrier = l.barrier || l.outbid() || !l.fullAt.IsZero() && time.Since(l.fullAt) >= probeFull
+			l.barrier = l.barrier || l.outbid() || l.distrusts() || !l.fullAt.IsZero() && time.Since(l.fullAt) >= probeFull
 		case p := <-n.promotions:
 			l.asked, l.barrier = p, true
 		case <-ctx.Done():
@@ -346,6 +346,13 @@ func (l *leader) failed(b *bundle) (State, bool) {
 			"outcome", outcome, "unanswered", len(b.waits), "error", b.err)
 	}
 	return Following, true
+}
+
+// distrusts reports whether the last look at the tail found that the journal lost
+// entries or is not the one that was opened: the next append says so for certain.
+func (l *leader) distrusts() bool {
+	err := l.meter.Progress().TailErr
+	return errors.Is(err, journal.ErrLost) || errors.Is(err, journal.ErrBroken)
 }
 
 // isPrimary answers a promotion that asked for what this node is already.

@@ -122,12 +122,13 @@ type Node struct {
 	meter *replay.Meter
 
 	// What only Run's goroutine touches.
-	replica  *machine.Replica
-	cursor   journal.Cursor   // after the last entry taken, in every role
-	follower *replay.Follower // open while following and taking over
-	takeover *promotion       // the request being served
-	writer   *journal.Writer  // of the tenure won
-	halted   error
+	replica   *machine.Replica
+	cursor    journal.Cursor   // after the last entry taken, in every role
+	follower  *replay.Follower // open while following and taking over
+	takeover  *promotion       // the request being served
+	writer    *journal.Writer  // of the tenure won
+	tenureMet time.Time        // when another node took over while this one followed level; zero if none did
+	halted    error
 
 	promotions chan *promotion // at most one waits
 	promoting  sync.Mutex      // held by the caller of Promote

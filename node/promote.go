@@ -115,7 +115,9 @@ type promotion struct {
 	ctx    context.Context // bounds the drain and the fence; ends with the request's deadline only
 	began  time.Time
 	result chan promoted
-	taken  atomic.Bool // by the loop, or by Promote to give up
+	level  bool          // this node followed level with the journal when it was asked
+	tenure journal.Epoch // that it knew then
+	taken  atomic.Bool   // by the loop, or by Promote to give up
 }
 
 type promoted struct {
@@ -142,6 +144,8 @@ func (n *Node) Promote(ctx context.Context, req PromoteRequest) (Report, error) 
 	pctx, cancel := n.promoteContext(ctx)
 	defer cancel()
 	p := &promotion{PromoteRequest: req, ctx: pctx, began: time.Now(), result: make(chan promoted, 1)}
+	v := n.view.Load()
+	p.level, p.tenure = v.state == Following && n.meter.Progress().CaughtUp, v.tenure.Epoch
 	n.log.Info("promotion requested", "event", "promotion.requested", "operation", req.Operation, "actor", req.Actor, "reason", req.Reason)
 	select {
 	case n.promotions <- p:

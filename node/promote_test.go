@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +17,7 @@ import (
 	"understudy.dev/journal"
 	"understudy.dev/journal/journaltest"
 	"understudy.dev/journal/memjournal"
+	"understudy.dev/machine"
 	"understudy.dev/node"
 )
 
@@ -132,6 +135,69 @@ func TestOneWinnerPerEpoch(t *testing.T) {
 	t.Logf("%d races were decided by the fence", races)
 }
 
+// Two promotions that are asked for at once, by people who do not name the epoch
+// that they know: one of them wins, whether the other one comes before the winner's
+// fence, between that and its first record, or just after.
+func TestPromotionsAtOnce(t *testing.T) {
+	for _, accept := range [][]string{nil, {"primary"}} {
+		t.Run(fmt.Sprint(accept), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := memjournal.New()
+				var mu sync.Mutex
+				alive := map[string]bool{}
+				probe := func(c *node.Config) {
+					c.Probe = func(_ context.Context, primary machine.Tenure) error {
+						mu.Lock()
+						defer mu.Unlock()
+						if alive[primary.Node] {
+							return nil
+						}
+						return errors.New("connection refused")
+					}
+				}
+				group := []*member{
+					join(t, store.Handle(), "a", nil, probe), join(t, store.Handle(), "b", nil, probe), join(t, store.Handle(), "c", nil, probe),
+				}
+				primary := group[0]
+				primary.lead(t)
+				for round := range 300 {
+					mu.Lock()
+					alive = map[string]bool{"a": true, "b": true, "c": true}
+					if accept == nil {
+						alive[primary.Overview().Node] = false
+					}
+					mu.Unlock()
+					time.Sleep(5 * time.Second)
+					standbys := slices.DeleteFunc(slices.Clone(group), func(m *member) bool { return m == primary })
+					var wg sync.WaitGroup
+					errs := make([]error, len(standbys))
+					for i, s := range standbys {
+						wg.Go(func() {
+							for range rand.IntN(50) {
+								runtime.Gosched()
+							}
+							_, errs[i] = s.Promote(t.Context(), node.PromoteRequest{Accept: accept})
+						})
+					}
+					wg.Wait()
+					winner, err := standbys[0], errs[1]
+					if errs[0] != nil {
+						winner, err = standbys[1], errs[0]
+					}
+					var p *node.PromoteError
+					if (errs[0] == nil) == (errs[1] == nil) || !errors.As(err, &p) {
+						t.Fatalf("round %d: %v and %v, want one winner", round, errs[0], errs[1])
+					}
+					if p.Failure != node.LostRace && (accept != nil || p.Failure != node.ChecksFailed) || p.Owner != winner.Owner() {
+						t.Fatalf("round %d: %v, want it to name %s", round, err, winner.Owner())
+					}
+					primary = winner
+				}
+			})
+		})
+	}
+}
+
 // The race decided by the fence itself, every time: another owner's fence lies
 // between this node's checks and its own.
 func TestLostRaceNamesTheWinner(t *testing.T) {
@@ -145,6 +211,7 @@ func TestLostRaceNamesTheWinner(t *testing.T) {
 		if p.Epoch != 1 || p.Owner != "winner/1" {
 			t.Errorf("lost to %q, epoch %d", p.Owner, p.Epoch)
 		}
+		synctest.Wait()
 		if s := a.Overview().State; s != node.Following {
 			t.Errorf("state %v", s)
 		}
@@ -228,6 +295,8 @@ func TestFullLoadDoesNotStarvePromotion(t *testing.T) {
 	group[0].lead(t)
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer close(stop)
 	for i := range 64 {
 		wg.Go(func() {
 			for id := uint64(i) << 32; ; id++ {
@@ -248,8 +317,6 @@ func TestFullLoadDoesNotStarvePromotion(t *testing.T) {
 			t.Errorf("promotion %d opened epoch %d", i, r.Epoch)
 		}
 	}
-	close(stop)
-	wg.Wait()
 }
 
 // RULES 2, 10: a fence whose outcome is unknown is asked again by the same owner
@@ -321,6 +388,7 @@ func TestFailureAfterTheFenceIsNamed(t *testing.T) {
 					f.Hold = time.Minute
 					nodes := map[string]*member{"a": join(t, f, "a", nil), "b": join(t, store.Handle(), "b", nil)}
 					nodes["b"].lead(t)
+					until(t, "a has heard of it", func() bool { return nodes["a"].Progress().Seq == 1 })
 					f.Rate(tt.op, 1, tt.fault)
 					ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 					defer cancel()

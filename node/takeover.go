@@ -109,8 +109,17 @@ func (t *takeover) prepare() (State, error) {
 	if next, err := t.catchUp(end, before); err != nil {
 		return next, err
 	}
+	if next, err := t.awaitTenure(); err != nil {
+		return next, err
+	}
+	if cause := t.raced(); cause != nil {
+		return t.outbid(cause)
+	}
 	if t.view.Load().tenure.Epoch != probed { // draining met another primary: ask that one
-		before = t.checks(t.ctx, t.cursor.Pos, t.meter.Progress().Tail, nil)
+		if end, err = t.waitForTail(t.ctx); err != nil {
+			return Following, t.unread(err)
+		}
+		before = t.checks(t.ctx, t.cursor.Pos, end, nil)
 		if err := t.refuse(before); err != nil {
 			return Following, err
 		}
@@ -134,6 +143,49 @@ func (t *takeover) prepare() (State, error) {
 	}
 	t.report.Checks = before
 	return TakingOver, nil
+}
+
+// A node that opened an epoch serves within opensWithin, or its takeover failed.
+const opensWithin = 2 * drainWithin
+
+// awaitTenure gives a node that has opened an epoch the time to say that it
+// serves.
+func (t *takeover) awaitTenure() (State, error) {
+	ctx, cancel := context.WithTimeout(t.ctx, opensWithin)
+	defer cancel()
+	for t.cursor.Epoch > t.view.Load().tenure.Epoch && t.cursor.Owner != t.owner {
+		err := t.step(ctx)
+		switch {
+		case err == nil:
+		case !t.interrupted(ctx, err):
+			return t.stop(err), t.refusal(CannotGoOn, err)
+		case t.ctx.Err() != nil:
+			return Following, t.unread(err)
+		default:
+			return TakingOver, nil
+		}
+	}
+	return TakingOver, nil
+}
+
+// settles is how old a tenure must be for a blanket acceptance to cover it: two
+// requests that people or scripts make at once are not further apart.
+const settles = time.Second
+
+// raced tells why this request lost against another one made at the same time, or
+// returns nil. One who did not name the epoch meant the primary that there was:
+// not one that took over since, or just before.
+func (t *takeover) raced() error {
+	tenure := t.view.Load().tenure
+	switch age := t.p.began.Sub(t.tenureMet); {
+	case t.p.Expect.Epoch != nil:
+		return nil // compared with the epoch that is open now
+	case t.p.level && tenure.Epoch != t.p.tenure:
+		return fmt.Errorf("%s took over while this request was under way: to replace it, expect epoch %d", tenure.Node, tenure.Epoch)
+	case slices.Contains(t.p.Accept, "primary") && age < settles:
+		return fmt.Errorf("%s took over %v before this request: to replace it, expect epoch %d", tenure.Node, age.Round(time.Millisecond), tenure.Epoch)
+	}
+	return nil
 }
 
 // drainWithin is how long one pass of draining may take for the fence to follow:
