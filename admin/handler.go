@@ -74,8 +74,8 @@ func (s *Server) postPromote(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !repeated {
-		s.cfg.Log.Info("promotion requested", "event", "promotion.requested", "operation", req.Key,
-			"actor", req.Actor, "reason", req.Reason, "remote", r.RemoteAddr)
+		s.cfg.Log.Info("asked to promote over HTTP", "event", "http.promote", "operation", req.Key,
+			"actor", req.Actor, "reason", req.Reason, "remote", r.RemoteAddr) // the node says that it was requested
 	}
 	await(r.Context(), op.answered, req.wait())
 	s.answerOperation(w, s.ops.view(op), repeated)

@@ -138,11 +138,17 @@ func unknownLag(s *Snapshot) { s.Node.Lag = Lag{} }
 // The public listener offers nothing that changes anything, and says what exists.
 func TestPublicListener(t *testing.T) {
 	s := startServer(t, Config{Build: Build{Version: "v1.4.2", Machine: "exchange"}}, standbyB())
-	for _, method := range []string{"POST", "PUT", "DELETE", "OPTIONS"} {
+	for _, method := range []string{"POST", "PUT", "DELETE"} {
 		r := call(t, method, s.PublicURL()+"/readyz", "")
-		if r.status != http.StatusMethodNotAllowed || r.header.Get("Allow") != "GET, HEAD" {
+		if r.status != http.StatusMethodNotAllowed || r.header.Get("Allow") != "GET, HEAD, OPTIONS" {
 			t.Errorf("%s: got %d, Allow %q", method, r.status, r.header.Get("Allow"))
 		}
+	}
+	if r := call(t, "OPTIONS", s.PublicURL()+"/readyz", ""); r.status != http.StatusNoContent || r.header.Get("Allow") != "GET, HEAD, OPTIONS" {
+		t.Errorf("OPTIONS: got %d, Allow %q", r.status, r.header.Get("Allow"))
+	}
+	if r := call(t, "OPTIONS", s.AdminURL()+"/admin/status", ""); r.status != http.StatusMethodNotAllowed {
+		t.Errorf("OPTIONS of the admin listener: got %d", r.status)
 	}
 	for _, path := range []string{"/admin/status", "/admin/promote", "/nothing"} {
 		r := call(t, "GET", s.PublicURL()+path, "")

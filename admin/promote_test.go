@@ -1,9 +1,11 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -374,5 +376,20 @@ func TestRefused(t *testing.T) {
 		if got := len(Refused([]Check{tt.check}, tt.accept)) > 0; got != tt.want {
 			t.Errorf("%s: refused %v, want %v", tt.name, got, tt.want)
 		}
+	}
+}
+
+// That a promotion was requested is the node's event; over HTTP it is logged who sent
+// it, once, as an event of its own.
+func TestRequestOverHTTPIsLoggedOnce(t *testing.T) {
+	var log bytes.Buffer
+	s := startServer(t, Config{Log: slog.New(slog.NewTextHandler(&log, nil))}, standbyB())
+	call(t, "POST", s.AdminURL()+"/admin/promote", `{"actor":"ana"}`)
+	closeServer(t, s)
+	if got := strings.Count(log.String(), "event=http.promote "); got != 1 || !strings.Contains(log.String(), "actor=ana") {
+		t.Errorf("logged %d times: %s", got, log.String())
+	}
+	if strings.Contains(log.String(), "event=promotion.requested") {
+		t.Errorf("logged as the node's event too: %s", log.String())
 	}
 }

@@ -102,12 +102,25 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request, at []route) {
 		}
 	}
 	allow := allowed(at)
+	if r.Method == http.MethodOptions && open(at) {
+		w.Header().Set("Allow", allow)
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
 	w.Header().Set("Allow", allow)
 	s.refuse(w, &Problem{Type: MethodNotAllowed, Detail: r.Method + " is not offered by " + r.URL.Path + "; this is: " + allow}, MethodNotAllowed)
 }
 
+// open reports whether a path is there for everybody.
+func open(at []route) bool {
+	return !slices.ContainsFunc(at, func(r route) bool { return r.access != NoAccess })
+}
+
 func allowed(at []route) string {
 	var methods []string
+	if open(at) {
+		methods = append(methods, http.MethodOptions)
+	}
 	for _, rt := range at {
 		methods = append(methods, rt.method)
 		if rt.method == http.MethodGet {
