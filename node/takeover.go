@@ -388,7 +388,12 @@ func (n *Node) skipped(v journal.Verdict, records int) {
 
 func (n *Node) appendTrouble(err error, attempt int) {
 	n.appends.retried(err)
-	if attempt <= 3 || attempt%40 == 0 {
-		n.log.Warn("append is being resolved", "event", "append.unknown", "attempt", attempt, "error", err)
+	if attempt > 3 && attempt%40 != 0 {
+		return
 	}
+	if errors.Is(err, journal.ErrConflict) {
+		n.log.Warn("append met another entry; reading what it is", "event", "append.conflict", "attempt", attempt, "error", err)
+		return
+	}
+	n.log.Warn("append is being resolved", "event", "append.unknown", "attempt", attempt, "error", err)
 }
