@@ -46,6 +46,9 @@ func demoCommand(e *cli.Env) *cobra.Command {
 			if cfg.Orders != "" && !chosen("duration") {
 				cfg.Duration = 0
 			}
+			if chosen("kill-after") && cfg.KillAfter < 1 {
+				return cli.WithCode(admin.ExitUsage, fmt.Errorf("--kill-after %d: want 1 or more, or leave it out for a random one", cfg.KillAfter))
+			}
 			return runDemo(cmd.Context(), e, cfg)
 		},
 	}

@@ -182,6 +182,7 @@ func TestDemoUsage(t *testing.T) {
 		{"a garbled line", []string{"--orders", garbled}, garbled + `: line 3: price "1OO"`},
 		{"no such file", []string{"--orders", garbled + "x"}, "no such file"},
 		{"a kill after the last operation", []string{"--rate", "10", "--duration", "1s", "--kill-after", "11"}, "--kill-after 11: want 1 to 10"},
+		{"a kill before the first operation", []string{"--kill-after", "0"}, "--kill-after 0: want 1 or more"},
 		{"a negative rate", []string{"--rate", "-1"}, "must not be negative"},
 		{"no operations", []string{"--rate", "0"}, "makes 0 operations"},
 		{"a duration without a rate", []string{"--orders", garbled, "--duration", "1s"}, "needs --rate"},
