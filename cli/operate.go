@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -66,7 +67,7 @@ func (o *operated) Snapshot() admin.Snapshot {
 		Group: o.group, Epoch: v.Progress.Epoch, Node: row,
 		Journal: o.journalStatus(&v.Progress), BusySince: v.BusySince, Counters: countersOf(&v),
 	}
-	if c := o.checked.Load(); c != nil && c.state == node.Following && v.State == node.Following {
+	if c := o.checked.Load(); c != nil && c.of == situationOf(&v) && v.State == node.Following {
 		s.Checks = c.checks
 		s.Node.RefusedBy = admin.Refused(c.checks, admin.AcceptableIDs())
 		promotable := len(s.Node.RefusedBy) == 0
@@ -104,6 +105,9 @@ func (o *operated) fillRow(row *admin.NodeStatus, v *node.Overview, now time.Tim
 	rate, caughtUp, sessions, waiting := p.Rate, p.CaughtUp, v.Sessions, v.Waiting
 	row.RecordsPerSecond, row.CaughtUp, row.Sessions, row.InflightCommands = &rate, &caughtUp, &sessions, &waiting
 	row.Lag = lagOf(p, now)
+	if v.State == node.Halted || v.State == node.Diverged {
+		row.Lag.CatchUpSeconds = nil // it will not, whatever its rate was a moment ago
+	}
 	row.StateHash = v.Digest.Hash.String()
 	if v.Agreed != 0 {
 		agrees := v.State != node.Diverged
@@ -118,30 +122,42 @@ func (o *operated) fillRow(row *admin.NodeStatus, v *node.Overview, now time.Tim
 
 // checkEvery is how often a node runs the checks of a promotion on its own, to
 // show whether it can be promoted; lookEvery, how often it looks whether its
-// state is another, which is checked at once.
+// state or the journal's is another, which is checked at once.
 const (
 	checkEvery = 2 * time.Second
 	lookEvery  = 100 * time.Millisecond
 )
 
-// checked is what the checks came to, and the state that the node was in.
+// checked is what the checks came to, and the situation that the node was in: in
+// another one they say nothing.
 type checked struct {
-	state  node.State
+	of     situation
 	checks []admin.Check
+}
+
+type situation struct {
+	state node.State
+	up    bool // the journal
+}
+
+func situationOf(v *node.Overview) situation {
+	return situation{v.State, v.Progress.TailKnown && v.Progress.TailErr == nil}
 }
 
 // keepChecking runs the checks until ctx ends.
 func (o *operated) keepChecking(ctx context.Context, n *node.Node) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	var last checked
+	var last situation
 	var at time.Time
 	for {
-		if state := n.Overview().State; state != last.state || time.Since(at) >= checkEvery {
+		v := n.Overview()
+		if of := situationOf(&v); of != last || at.IsZero() || time.Since(at) >= checkEvery {
 			cctx, cancel := context.WithTimeout(ctx, checkEvery)
-			last, at = checked{state, checksOf(n.Checks(cctx))}, time.Now()
+			list := checksOf(n.Checks(cctx)) // their own sample of the tail says whether the journal is up
 			cancel()
-			o.checked.Store(&checked{last.state, last.checks})
+			last, at = of, time.Now()
+			o.checked.Store(&checked{situation{of.state, !slices.Contains(admin.Refused(list, nil), admin.CheckJournal)}, list})
 		}
 		select {
 		case <-tick.C:

@@ -166,12 +166,13 @@ func yesNo(b bool) string {
 }
 
 func (v *statusView) rows() {
-	t := tabwriter.NewWriter(v.w, 0, 0, 2, ' ', 0)
+	var b strings.Builder
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "  node\trole\tstate\tapplied\tbehind\trate\tdigest agrees\tseen")
 	for i := range v.s.Nodes {
 		n := &v.s.Nodes[i]
 		if !n.Reachable {
-			fmt.Fprintf(t, "  %s\t? unreachable from here, %s\n", nameOf(n), v.lastSeen(n.SeenAt))
+			fmt.Fprintf(t, "  %s\t?\t\t\t\t\t\t\n", nameOf(n)) // all cells: a row without them ends the columns
 			continue
 		}
 		rate := "?"
@@ -182,6 +183,14 @@ func (v *statusView) rows() {
 			n.Node, n.Role, n.State, grouped(n.AppliedSeq), behind(n), rate, agrees(n), v.ago(n.SeenAt))
 	}
 	t.Flush() //nolint:errcheck // a strings.Builder takes everything
+	i := -1   // the first line is the header
+	for line := range strings.Lines(b.String()) {
+		if i >= 0 && !v.s.Nodes[i].Reachable {
+			line = fmt.Sprintf("%s? unreachable from here, %s\n", line[:strings.LastIndex(line, "?")], v.lastSeen(v.s.Nodes[i].SeenAt))
+		}
+		io.WriteString(v.w, line) //nolint:errcheck // as above
+		i++
+	}
 }
 
 // nameOf names a node that may never have answered.

@@ -53,3 +53,25 @@ func TestStatusExplainsItsRows(t *testing.T) {
 		})
 	}
 }
+
+// A row of a node that does not answer leaves the columns of the others in line.
+func TestUnreachableRowKeepsTheColumns(t *testing.T) {
+	var out bytes.Buffer
+	e := &Env{App: App{Name: "understudy"}, Stdout: &out, Now: time.Now, Global: Global{Group: "orders"}}
+	err := e.printStatus(t.Context(), admin.Status{Group: "orders", Epoch: 1, Journal: admin.JournalStatus{Up: true}, Nodes: []admin.NodeStatus{
+		{Node: "a-long-name", State: admin.Serving, Role: admin.Primary, Reachable: true},
+		{Node: "gone?"},
+		{Node: "c", State: admin.Following, Role: admin.Standby, Reachable: true},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(out.String(), "\n")[3:]
+	at := strings.Index(lines[0], "state")
+	if strings.Index(lines[1], "serving") != at || strings.Index(lines[3], "following") != at {
+		t.Errorf("the column state is out of line:\n%s", out.String())
+	}
+	if want := "  gone?        ? unreachable from here, never seen"; lines[2] != want {
+		t.Errorf("row %q, want %q", lines[2], want)
+	}
+}
