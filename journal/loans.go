@@ -18,9 +18,13 @@ func (l loans) get() []byte {
 	}
 }
 
+// maxLoan is the size in bytes up to which memory is kept: batches of more are
+// rare, and what a Reader holds on to must stay small.
+const maxLoan = 2 << 20
+
 // put takes b back.
 func (l loans) put(b []byte) {
-	if b == nil {
+	if b == nil || cap(b) > maxLoan {
 		return
 	}
 	select {

@@ -32,9 +32,10 @@ type WriterConfig struct {
 	OnSkip func(v Verdict, records int)
 }
 
-// maxBatch bounds batches of backends that have no bound of their own. Larger
-// ones gain nothing: the cost of an append is spread thin long before.
-const maxBatch = 1 << 20
+// maxBatch bounds batches. Larger ones gain nothing, since the cost of an append is
+// spread thin long before; and what one backend takes the others take too, so that
+// a journal can be copied: a NATS server takes messages of 1 MiB with their headers.
+const maxBatch = 1<<20 - 4<<10
 
 // A Writer appends batches in one tenure. It numbers records, states the chain,
 // and resolves unknown appends and conflicts by reading the journal: after
