@@ -2,6 +2,8 @@ package filejournal_test
 
 import (
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -117,7 +119,7 @@ func TestReadOnlyMakesNothing(t *testing.T) {
 			t.Error(err)
 		}
 		for _, call := range left.Calls()[len(before):] {
-			if call[:4] != "read" {
+			if op, _, _ := strings.Cut(call, " "); !slices.Contains([]string{"list", "open", "size", "map", "read"}, op) {
 				t.Errorf("%v: %s", kind, call)
 			}
 		}
