@@ -66,6 +66,10 @@ func (e *Env) prune(cmd *cobra.Command, j journal.Journal, end journal.End, befo
 	if err != nil {
 		return fmt.Errorf("--before: %w", err)
 	}
+	if of := journal.Describe(j); of.Backend == "archive" {
+		return WithHint(WithCode(admin.ExitNotDone, fmt.Errorf("%s is an archive, of which nothing can be dropped: %w", of.Location, journal.ErrReadOnly)),
+			"prune the journal and export it again")
+	}
 	p, err := e.pruningOf(ctx, j, end, at)
 	if err != nil {
 		return err
