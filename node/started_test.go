@@ -30,8 +30,10 @@ func TestStartSaysWhatAnAcknowledgementSurvives(t *testing.T) {
 		warns bool
 	}{
 		{
-			"synced", journal.Capabilities{Location: "here", Fence: true, Survives: journal.SurvivesProcess | journal.SurvivesMachine},
-			[]string{"journal=here", "capabilities=[fence]", `survives="process, machine"`, "sync=true", "version=v7"}, false,
+			"synced",
+			journal.Capabilities{Location: "here", Fence: true, Survives: journal.SurvivesProcess | journal.SurvivesMachine},
+			[]string{"journal=here", "capabilities=[fence]", `survives="process, machine"`, "sync=true", "version=v7"},
+			false,
 		},
 		{"not synced", journal.Capabilities{Fence: true, Survives: journal.SurvivesProcess}, []string{"survives=process", "sync=false"}, true},
 		{"replicated, not synced", journal.Capabilities{Survives: journal.SurvivesProcess | journal.SurvivesDisk | journal.SurvivesNode}, []string{"sync=false"}, true},
