@@ -9,6 +9,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -64,7 +65,7 @@ type opsCount struct {
 }
 
 func (e *Env) captureImport(ctx context.Context, file, id string) error {
-	if err := e.useID(id); err != nil {
+	if err := e.useKept(id); err != nil {
 		return err
 	}
 	f, err := os.Open(file)
@@ -94,6 +95,18 @@ func (e *Env) captureImport(ctx context.Context, file, id string) error {
 	})
 }
 
+// useKept makes --journal the journal of a persistence id, which must outlive this
+// process.
+func (e *Env) useKept(id string) error {
+	if err := e.useID(id); err != nil {
+		return err
+	}
+	if strings.HasPrefix(e.Global.Journal, "mem:") {
+		return usagef("journal %s is gone when this command ends: name one that is kept with --journal, as file:DIR", e.Global.Journal)
+	}
+	return nil
+}
+
 // badTrace gives a trace's own fault its exit code.
 func badTrace(file string, err error) error {
 	err = fmt.Errorf("%s: %w", file, err)
@@ -107,7 +120,7 @@ func badTrace(file string, err error) error {
 // traceOps reads a trace to its end and counts its commands.
 func traceOps(ctx context.Context, r io.Reader) (map[trace.Op]int, error) {
 	ops := make(map[trace.Op]int)
-	for c, err := range until(ctx, trace.Read(r)) {
+	for c, err := range until(ctx, trace.Read(&interruptible{ctx, r})) {
 		if err != nil {
 			return nil, err
 		}
@@ -116,7 +129,23 @@ func traceOps(ctx context.Context, r io.Reader) (map[trace.Op]int, error) {
 	return ops, nil
 }
 
-// until ends a sequence with the error of ctx when that ended.
+// interruptible ends a reader with ctx: of a Kineto trace much is read before there
+// is a first command.
+type interruptible struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+// Read implements io.Reader.
+func (i *interruptible) Read(p []byte) (int, error) {
+	if err := i.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return i.r.Read(p)
+}
+
+// until ends a sequence with the error of ctx when that ended: then the sequence's own
+// error is no fault of what it reads.
 func until(ctx context.Context, seq iter.Seq2[trace.Command, error]) iter.Seq2[trace.Command, error] {
 	return func(yield func(trace.Command, error) bool) {
 		for c, err := range seq {
@@ -147,7 +176,7 @@ func (e *Env) record(ctx context.Context, j journal.Journal, f *os.File, ops map
 	bar := e.newProgress("import", total)
 	defer bar.end()
 	n, err := trace.Import(func(yield func(trace.Command, error) bool) {
-		for c, err := range until(ctx, trace.Read(f)) {
+		for c, err := range until(ctx, trace.Read(&interruptible{ctx, f})) {
 			if !yield(c, err) {
 				return
 			}

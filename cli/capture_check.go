@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"understudy.dev/accel/trace"
+	"understudy.dev/admin"
 	"understudy.dev/harness"
 	"understudy.dev/journal"
 	"understudy.dev/journal/journalurl"
@@ -81,10 +82,14 @@ const (
 )
 
 func (e *Env) captureCheck(ctx context.Context, id string) error {
-	if err := e.useID(id); err != nil {
+	if err := e.useKept(id); err != nil {
 		return err
 	}
 	return e.withJournal(ctx, readOnly, func(j journal.Journal, end journal.End) error {
+		if end.Pos == 0 {
+			return WithHint(WithCode(admin.ExitNotDone, fmt.Errorf("journal %s: nothing recorded", journalurl.Redact(e.Global.Journal))),
+				"%s capture import FILE --id ID --journal URL", e.App.Name)
+		}
 		model := trace.NewModel()
 		err := e.playTrace(ctx, j, end, model)
 		var fault *trace.Fault

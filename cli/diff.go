@@ -151,11 +151,11 @@ func (e *Env) openRun(ctx context.Context, arg string) (journal.Journal, string,
 }
 
 // isJournalURL reports whether an argument is a URL and not a persistence id, which
-// may have a colon in it too: it is one if an id could be derived from it, or if it
-// is an archive.
+// may have a colon in it too: it is one if an id could be derived from it, if it is an
+// archive, or if it has :// in it, whatever the scheme.
 func isJournalURL(arg string) bool {
 	_, err := harness.JournalURL(arg, "id")
-	return err == nil || strings.HasPrefix(arg, "file:") || strings.HasPrefix(arg, "mem:")
+	return err == nil || strings.Contains(arg, "://") || strings.HasPrefix(arg, "file:") || strings.HasPrefix(arg, "mem:")
 }
 
 // take fills in a difference.

@@ -89,6 +89,10 @@ func (e *Env) verify(ctx context.Context) error {
 	if err != nil && ctx.Err() != nil {
 		return WithCode(exitInterrupted, errors.New("interrupted: what came after was not verified"))
 	}
+	if v.result.Result == resultStopped && harnessWrote(ctx, h.journal) {
+		return WithHint(usagef("stopped after seq %d: a harness recorded this journal, no machine can replay it", h.replica.Seq()),
+			"%s journal verify checks it; replay --sink print shows it", e.App.Name)
+	}
 	return e.foreign(err)
 }
 
