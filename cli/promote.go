@@ -51,7 +51,7 @@ func (e *Env) promoteCommand() *cobra.Command {
 	fl.BoolVar(&f.dryRun, "dry-run", false, "run the checks only; change nothing")
 	fl.BoolVarP(&f.yes, "yes", "y", false, "do not ask for the group's name")
 	fl.DurationVar(&f.wait, "wait", admin.DefaultWait, "how long to wait for the outcome")
-	fl.Uint64Var(&f.epoch, "expect-epoch", 0, "refuse unless this `EPOCH` is the open one")
+	fl.Uint64Var(&f.epoch, "expect-epoch", 0, "refuse unless this `EPOCH` is the open one (default the one that status shows, if a node is level with the journal)")
 	fl.Uint64Var(&f.minSeq, "expect-seq", 0, "refuse unless `SEQ` is applied before the fence")
 	fl.StringVar(&f.find, "find", "", "say what became of the promotion `OPERATION`; change nothing")
 	c.MarkFlagsMutuallyExclusive("dry-run", "yes", "find")
@@ -198,6 +198,9 @@ func (p *promotion) target(ctx context.Context) error {
 	}
 	p.node = p.status.Nodes[i]
 	p.req.Expect.Node = p.node.Node
+	if p.req.Expect.Epoch == nil && !p.flags.dryRun && p.open() {
+		p.req.Expect.Epoch = &p.status.Epoch // another promotion since then is not undone by this one
+	}
 	if p.client, err = p.adminClient(); err != nil {
 		return err
 	}
@@ -206,6 +209,14 @@ func (p *promotion) target(ctx context.Context) error {
 		p.client.BaseURLs = p.Global.Admin // the one that answered, however it is reached
 	}
 	return nil
+}
+
+// open reports whether the epoch that the status shows is known to be the open one:
+// a node that is still replaying has not read of later ones.
+func (p *promotion) open() bool {
+	return slices.ContainsFunc(p.status.Nodes, func(n admin.NodeStatus) bool {
+		return n.Reachable && n.Epoch == p.status.Epoch && (n.State == admin.Serving || n.State == admin.Following)
+	})
 }
 
 // pick returns the row of the node to be promoted. It guesses nothing: with
