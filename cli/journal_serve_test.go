@@ -23,12 +23,13 @@ func (w lineWriter) Write(p []byte) (int, error) {
 // and returns that line.
 func serveJournal(t *testing.T, args ...string) string {
 	t.Helper()
+	dir := t.TempDir() // removed after the server has ended
 	ctx, stop := context.WithCancel(t.Context())
 	said := make(lineWriter, 1024)
 	env := &Env{App: App{Name: "understudy", Machine: blobs()}, Stdin: strings.NewReader(""), Stdout: &bytes.Buffer{}, Stderr: said, Getenv: func(string) string { return "" }, Now: time.Now}
 	ended := make(chan int, 1)
 	go func() {
-		ended <- Run(ctx, env, append([]string{"journal", "serve", "--log-level", "error", "--dir", t.TempDir()}, args...))
+		ended <- Run(ctx, env, append([]string{"journal", "serve", "--log-level", "error", "--dir", dir}, args...))
 	}()
 	t.Cleanup(func() {
 		stop()
