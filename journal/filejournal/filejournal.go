@@ -245,7 +245,7 @@ func (j *Journal) End(ctx context.Context) (journal.End, error) {
 func (j *Journal) Describe() journal.Capabilities {
 	notes := []string{"fences out the processes of this machine only; the folder must be on a local disk"}
 	if r := j.Recovered(); r.CutBytes > 0 {
-		notes = append(notes, fmt.Sprintf("%d bytes after the end, at byte %d of %s, were never acknowledged or cannot be read; set aside: %s",
+		notes = append(notes, fmt.Sprintf("%d bytes after the end, at byte %d of %s, are no whole entry; if the machine lost its power it may have been acknowledged; set aside: %s",
 			r.CutBytes, r.CutOffset, r.CutSource, cmp.Or(r.CutFile, "no, the journal is open read-only")))
 	}
 	return journal.Capabilities{
