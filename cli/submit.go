@@ -159,9 +159,31 @@ func (e *Env) dial(ctx context.Context, f submitFlags) (*client.Client, error) {
 	case errors.Is(err, client.ErrMachine):
 		return nil, WithHint(WithCode(admin.ExitUsage, err), "this is the binary of machine %s: use the one of the machine that the nodes run", e.App.Machine.Name)
 	case errors.Is(err, context.DeadlineExceeded):
-		return nil, WithHint(WithCode(admin.ExitNotDone, err), "%s", e.line("status"))
+		return nil, WithHint(WithCode(admin.ExitNotDone, fmt.Errorf("%w%s", err, e.noneServes(ctx, f))), "%s", e.line("status"))
 	}
 	return nil, err
+}
+
+// noneServes tells what the nodes are if none of them serves: to a client all look
+// like standbys, also those that have halted.
+func (e *Env) noneServes(ctx context.Context, f submitFlags) string {
+	if len(f.clients) > 0 {
+		return "" // the nodes of --admin may be others
+	}
+	s, err := e.status(ctx)
+	if err != nil {
+		return ""
+	}
+	var words []string
+	for i := range s.Nodes {
+		switch n := &s.Nodes[i]; {
+		case n.Reachable && n.State == admin.Serving:
+			return ""
+		case n.Reachable:
+			words = append(words, nameOf(n)+" is "+string(n.State))
+		}
+	}
+	return "\nno node serves: " + strings.Join(words, ", ")
 }
 
 // parseArgs makes a command of the arguments.
