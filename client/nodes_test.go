@@ -82,7 +82,8 @@ func TestPromotionsUnderLoad(t *testing.T) {
 			standby, primary := b, a
 			for i := range uint64(commands) {
 				if i%(commands/4) == commands/8 {
-					if _, err := standby.Promote(t.Context(), node.PromoteRequest{Accept: []string{"primary", "lag"}}); err != nil {
+					epoch := primary.Progress().Epoch // one that is open only since a moment ago is meant
+					if _, err := standby.Promote(t.Context(), node.PromoteRequest{Accept: []string{"primary", "lag"}, Expect: node.Expect{Epoch: &epoch}}); err != nil {
 						t.Fatalf("Promote = %v", err)
 					}
 					standby, primary = primary, standby
