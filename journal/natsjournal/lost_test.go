@@ -21,7 +21,6 @@ type group struct {
 	primary, standby *natsjournal.Journal
 	reader           *journal.Reader // of the standby
 	writer           *journal.Writer
-	batches          int
 }
 
 func newGroup(t *testing.T, primary, standby *natsjournal.Journal) *group {
