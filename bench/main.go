@@ -1,7 +1,7 @@
 // Command bench measures understudy beside its peers, in one run on one machine,
 // and prints a table with ratios: absolute figures do not travel, ratios do.
 //
-//	cd bench && go run . [-rounds 3] [-for 2s] [-dir DIR] [-only write,read,jetstream]
+//	cd bench && go run . [-rounds 3] [-for 2s] [-dir DIR] [-only write,read,jetstream] [-match TITLE]
 //
 // The contestants of a comparison take turns, round by round, and the median of
 // each is shown. -dir says which disk is measured.
@@ -51,6 +51,7 @@ type comparison struct {
 func main() {
 	var s settings
 	only := flag.String("only", "write,read,jetstream", "which groups")
+	match := flag.String("match", "", "of those, the comparisons whose title contains this")
 	flag.StringVar(&s.dir, "dir", os.TempDir(), "where the journals lie")
 	flag.IntVar(&s.rounds, "rounds", 3, "turns of each contestant")
 	flag.DurationVar(&s.length, "for", 2*time.Second, "length of a turn")
@@ -58,7 +59,7 @@ func main() {
 	fmt.Printf("%s, %d CPUs, %s/%s, commands of %d bytes, medians of %d turns of %v\n\n",
 		runtime.Version(), runtime.GOMAXPROCS(0), runtime.GOOS, runtime.GOARCH, commandBytes, s.rounds, s.length)
 	for _, c := range slices.Concat(writing(), reading(), jetstreaming()) {
-		if !slices.Contains(strings.Split(*only, ","), c.group) {
+		if !slices.Contains(strings.Split(*only, ","), c.group) || !strings.Contains(c.title, *match) {
 			continue
 		}
 		if err := c.run(context.Background(), s); err != nil {
