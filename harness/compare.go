@@ -11,10 +11,11 @@ import (
 )
 
 // A comparer holds the calls of a program against the record as they come. It
-// reads ahead only as far as the paths have drifted apart.
+// reads ahead only as far as the paths have drifted apart, and not beyond a bound.
 type comparer struct {
 	strict bool
 	part   Range
+	ahead  int             // at most so many are held
 	ctx    context.Context // ends with the comparer
 	cancel context.CancelFunc
 
@@ -23,6 +24,7 @@ type comparer struct {
 	ended bool // everything in the part has been read
 	whole bool // and it ends where a run was closed
 	lanes map[string]*lane
+	held  int   // in the lanes
 	err   error // the first difference, or why the record cannot be read; final
 }
 
@@ -39,7 +41,7 @@ func newComparer(ctx context.Context, j journal.Journal, cfg *Config) (*comparer
 	if err != nil {
 		return nil, err
 	}
-	c := &comparer{strict: cfg.Strict, part: cfg.Part, s: s, lanes: make(map[string]*lane)}
+	c := &comparer{strict: cfg.Strict, part: cfg.Part, ahead: cfg.MaxAhead, s: s, lanes: make(map[string]*lane)}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	s.onStart = func(run journal.Epoch, start *Start) error {
 		if cfg.SameNumerics {
@@ -65,7 +67,7 @@ func (c *comparer) close() {
 	defer c.mu.Unlock()
 	c.s.close()
 	if c.err == nil {
-		c.err = fmt.Errorf("harness: replay: %w", journal.ErrClosed)
+		c.err = fmt.Errorf("replay: %w", journal.ErrClosed)
 	}
 }
 
@@ -84,8 +86,12 @@ func (c *comparer) read(ctx context.Context) error {
 	case e.Number < c.part.From:
 		return nil
 	}
+	if c.held > c.ahead { // one may be of the path that is asked for
+		return fmt.Errorf("%w: %d entries held, the next is record %d on path %s", ErrTooFarApart, c.held, e.Number, showPath(e.Path))
+	}
 	l := c.lane(e.Path)
 	l.queue = append(l.queue, own(e))
+	c.held++
 	return nil
 }
 
@@ -112,7 +118,7 @@ func (c *comparer) compare(kind journal.Kind, path, name string, data []byte) ([
 	l := c.lane(path)
 	for len(l.queue) == 0 && !c.ended {
 		if err := c.read(c.ctx); err != nil {
-			c.err = fmt.Errorf("harness: replay: %w", err)
+			c.err = fmt.Errorf("replay: %w", err)
 			return nil, c.err
 		}
 	}
@@ -127,6 +133,7 @@ func (c *comparer) compare(kind journal.Kind, path, name string, data []byte) ([
 	}
 	l.recent.add(want)
 	l.queue = l.queue[1:]
+	c.held--
 	return want.Data, nil
 }
 

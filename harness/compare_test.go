@@ -298,3 +298,28 @@ func TestReplayMeetsDamage(t *testing.T) {
 		t.Error("Close after damage = nil")
 	}
 }
+
+// What a replay holds in memory while it looks for a path is bounded, and what was
+// matched makes room.
+func TestReplayIsBounded(t *testing.T) {
+	j := recorded(t, func(r harness.Recorder) {
+		for range 2 {
+			fill(r, 100)
+			r.RNGSeed("x", 7)
+		}
+	})
+	h := start(t, j, harness.Config{Mode: harness.Replay, MaxAhead: 100})
+	for range 2 {
+		if seed, err := h.RNGSeed("x", 1); err != nil || seed != 7 {
+			t.Fatalf("at most 100 ahead: seed %d, %v; want 7", seed, err)
+		}
+		fill(h, 100)
+	}
+	if err := h.Finish(t.Context()); err != nil {
+		t.Error(err)
+	}
+	h = start(t, j, harness.Config{Mode: harness.Replay, MaxAhead: 50})
+	if _, err := h.RNGSeed("x", 1); !errors.Is(err, harness.ErrTooFarApart) {
+		t.Errorf("at most 50 ahead: %v, want ErrTooFarApart", err)
+	}
+}

@@ -15,12 +15,16 @@ type DiffOptions struct {
 	Strict bool  // in the total order rather than path by path
 
 	// MaxAhead is how many entries one run may be ahead of the other on all paths
-	// together: they are held in memory. Default 1,000,000.
+	// together: they are held in memory. Default [DefaultMaxAhead].
 	MaxAhead int
 }
 
+// DefaultMaxAhead is how many entries a comparison holds in memory unless told
+// otherwise.
+const DefaultMaxAhead = 1_000_000
+
 // ErrTooFarApart: the paths of two runs interleave so differently that comparing
-// them in order takes more memory than DiffOptions.MaxAhead allows.
+// them in order takes more memory than MaxAhead allows.
 var ErrTooFarApart = errors.New("harness: runs are too far apart to compare in order")
 
 // Diff compares two recorded runs path by path, values included and times not,
@@ -65,7 +69,7 @@ type pair struct {
 
 func newDiffer(ctx context.Context, a, b journal.Journal, opts DiffOptions) (*differ, error) {
 	if opts.MaxAhead == 0 {
-		opts.MaxAhead = 1_000_000
+		opts.MaxAhead = DefaultMaxAhead
 	}
 	if err := errors.Join(opts.A.check(), opts.B.check()); err != nil {
 		return nil, err

@@ -34,9 +34,10 @@
 // # When a call returns
 //
 // In Record a call returns when its record is as durable as the journal says;
-// calls at the same time share one append. With Config.Async it returns at once.
+// calls at the same time share one append. One whose outcome is unknown ends the
+// recorder; its error, Flush's and Close's name the numbers, as a [LostError]. With Config.Async it returns at once.
 // The first failure is then returned by all that come after it, by Flush and by
-// Close, as a [LostError] that names the numbers.
+// Close, as a LostError too.
 //
 // # Paths
 //

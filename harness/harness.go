@@ -75,6 +75,11 @@ type Config struct {
 	// the order on each path.
 	Strict bool
 
+	// MaxAhead is how many entries of other paths Replay holds in memory while it
+	// looks for the next one of the path that is asked for. Beyond that the replay
+	// ends with ErrTooFarApart. Default [DefaultMaxAhead].
+	MaxAhead int
+
 	// Writer says how failed appends are resolved.
 	Writer journal.WriterConfig
 }
@@ -89,6 +94,9 @@ func (c *Config) setDefaults() {
 	if c.Timeout == 0 {
 		c.Timeout = 30 * time.Second
 	}
+	if c.MaxAhead == 0 {
+		c.MaxAhead = DefaultMaxAhead
+	}
 	c.Pin = maps.Clone(c.Pin)
 }
 
@@ -102,6 +110,9 @@ func (c *Config) validate() error {
 	}
 	if c.Linger < 0 || c.Timeout < 0 {
 		faults = append(faults, fmt.Errorf("linger %v, timeout %v: negative", c.Linger, c.Timeout))
+	}
+	if c.MaxAhead < 0 {
+		faults = append(faults, fmt.Errorf("at most %d entries ahead: negative", c.MaxAhead))
 	}
 	if err := c.Part.check(); err != nil {
 		faults = append(faults, err)

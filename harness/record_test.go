@@ -190,13 +190,20 @@ func TestUnknownOutcome(t *testing.T) {
 		t.Errorf("record whose acknowledgement was lost = %v", err)
 	}
 	faulty.Rate(journaltest.OpAppend, 1, journaltest.Fault{Kind: journaltest.Vanish})
-	if err := h.DeviceCmd("gone", nil); journal.OutcomeOf(err) != journal.Unknown {
-		t.Errorf("record that vanished = %v, want an unknown outcome", err)
+	mayBeLost := func(what string, err error) {
+		t.Helper()
+		var lost *harness.LostError
+		if journal.OutcomeOf(err) != journal.Unknown || !errors.As(err, &lost) || lost.From != 2 || lost.To != 2 {
+			t.Errorf("%s = %v, want an unknown outcome of record 2", what, err)
+		}
 	}
+	mayBeLost("record that vanished", h.DeviceCmd("gone", nil))
 	faulty.Heal()
 	if err := h.DeviceCmd("after", nil); journal.OutcomeOf(err) != journal.NotDone {
 		t.Errorf("record after an unknown outcome = %v, want certainly not done", err)
 	}
+	mayBeLost("Flush", h.Flush(t.Context()))
+	mayBeLost("Close", h.Close())
 	again := start(t, inner.Handle(), harness.Config{Mode: harness.Record})
 	if err := again.DeviceCmd("again", nil); err != nil {
 		t.Fatal(err)

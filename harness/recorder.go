@@ -22,11 +22,14 @@ type LostError struct {
 }
 
 func (e *LostError) Error() string {
-	are := "are lost"
-	if e.Outcome == journal.Unknown {
-		are = "may be lost"
+	which, are := fmt.Sprintf("records %d to %d", e.From, e.To), "are"
+	if e.From == e.To {
+		which, are = fmt.Sprintf("record %d", e.From), "is"
 	}
-	return fmt.Sprintf("harness: records %d to %d %s: %v", e.From, e.To, are, e.Err)
+	if e.Outcome == journal.Unknown {
+		are = "may be"
+	}
+	return fmt.Sprintf("harness: %s %s lost: %v", which, are, e.Err)
 }
 
 func (e *LostError) Unwrap() error { return e.Err }
@@ -54,6 +57,7 @@ type recorder struct {
 	spare   *group     // nil while it is in flight
 	next    uint64     // the next entry's number
 	err     error      // final: nothing can be recorded any more
+	lost    *LostError // what ended it, if records are lost of which not each caller heard for certain
 	leaving bool       // no more entries
 	stop    bool       // run ends when nothing is open
 }
@@ -186,14 +190,16 @@ func (r *recorder) waitLocked(g *group) *result {
 func (r *recorder) flush(ctx context.Context) error {
 	r.mu.Lock()
 	var res *result
+	err := r.err
 	switch {
-	case r.err != nil:
+	case r.lost != nil:
+		err = r.lost
+	case err != nil:
 	case r.open.b.Count() > 0 || r.spare == nil:
 		// What is in flight is done before what is open; if nothing is open, the
 		// result of an empty group comes after it all the same.
 		res = r.waitLocked(r.open)
 	}
-	err := r.err
 	r.mu.Unlock()
 	if res == nil {
 		return err
@@ -273,11 +279,19 @@ func (r *recorder) failLocked(g *group, err error) {
 	case goesOn:
 		r.next = g.first
 	case r.async && last >= g.first:
-		r.err = &LostError{From: g.first, To: last, Outcome: journal.OutcomeOf(err), Err: err}
-		err, after = r.err, r.err
+		r.lost = &LostError{From: g.first, To: last, Outcome: journal.OutcomeOf(err), Err: err}
+		r.err = r.lost
+		err, after = r.lost, r.lost
 	default:
 		after = notTried(err)
 		r.err = after
+		if r.open.b.Count() > 0 {
+			last = r.open.first - 1
+		}
+		if journal.OutcomeOf(err) == journal.Unknown && last >= g.first {
+			r.lost = &LostError{From: g.first, To: last, Outcome: journal.Unknown, Err: err}
+			err = r.lost
+		}
 	}
 	r.answerLocked(g, err)
 	r.answerLocked(r.open, after)
