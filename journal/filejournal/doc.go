@@ -16,8 +16,8 @@
 //	journal.state              mapped block, and the anchors outside the segments
 //	lock, lock-N               who recovers; who writes, in generation N
 //	spare-*                    a segment file that is ready for use
-//	tmp-*                      something not finished; recovery, after a restart of
-//	                           the machine, removes it
+//	tmp-*                      something not finished, locked by who makes it; the next
+//	                           handle that writes removes a dead process's
 //	cut-POSITION-*.bin         what recovery cut; never removed by this package
 //	left-POSITION-*.bin        a segment that a writer began before it died; nothing
 //	                           in it was acknowledged

@@ -86,16 +86,15 @@ func decodeIndex(b []byte, of id, start journal.Position) (x index, ok bool) {
 // write writes the index, whole or not at all. What goes wrong is not reported,
 // since an index can always be made again.
 func (x *index) write(fsys FS, dir string) {
-	tmp := filepath.Join(dir, randomName(tmpPrefix))
-	f, err := fsys.Open(tmp, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	f, tmp, err := tempFile(fsys, dir)
 	if err != nil {
 		return
 	}
+	defer f.Close()
 	_, err = f.WriteAt(x.encode(), 0)
 	if err == nil {
 		err = f.Sync()
 	}
-	f.Close()
 	if err == nil {
 		err = fsys.Rename(tmp, filepath.Join(dir, indexName(x.start)))
 	}

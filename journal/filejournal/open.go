@@ -99,6 +99,7 @@ func (j *Journal) attach() error {
 			return err
 		}
 	}
+	sweep(j.fsys, j.dir)
 	if err := j.attachLock(); err != nil {
 		return err
 	}
@@ -212,14 +213,15 @@ func (j *Journal) recoverAlone() error {
 	return nil
 }
 
-// tidy removes what an interrupted roll, trim or index left.
+// tidy removes what an interrupted trim left, and the locks of generations that are
+// over.
 func tidy(fsys FS, dir string, st *state, wantBytes int64) error {
 	names, err := fsys.List(dir)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		if strings.HasPrefix(name, tmpPrefix) || strings.HasPrefix(name, lockPrefix) {
+		if strings.HasPrefix(name, lockPrefix) {
 			if err := fsys.Remove(filepath.Join(dir, name)); err != nil {
 				return fmt.Errorf("remove %s: %w", name, err)
 			}

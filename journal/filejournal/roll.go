@@ -59,6 +59,9 @@ func (j *Journal) install(f File, h *header, tmp, path string) error {
 	if err := j.fsys.Rename(tmp, path); err != nil {
 		return err
 	}
+	if err := f.Unlock(); err != nil { // it is temporary no more
+		return err
+	}
 	return j.fsys.SyncDir(j.dir)
 }
 
@@ -130,8 +133,10 @@ func takeSpare(fsys FS, dir, name string, size int64) (File, string, int64, bool
 		fsys.Remove(tmp)
 		return nil, "", 0, false
 	}
-	if got, err := f.Size(); err == nil && got >= size {
-		return f, tmp, got, true
+	if kept, _ := keep(f, tmp); kept {
+		if got, err := f.Size(); err == nil && got >= size {
+			return f, tmp, got, true
+		}
 	}
 	f.Close()
 	fsys.Remove(tmp)
@@ -142,8 +147,7 @@ func takeSpare(fsys FS, dir, name string, size int64) (File, string, int64, bool
 // written, not only reserved: on a reserved block the first sync must also make
 // durable that the block is in use, which takes a second write to the disk.
 func zeroFile(fsys FS, dir string, size int64) (File, string, error) {
-	tmp := filepath.Join(dir, randomName(tmpPrefix))
-	f, err := fsys.Open(tmp, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	f, tmp, err := tempFile(fsys, dir)
 	if err != nil {
 		return nil, "", err
 	}
@@ -254,7 +258,7 @@ func (h *helper) prepare(size int64) {
 	if err != nil {
 		return
 	}
-	f.Close()
+	defer f.Close()
 	if h.fsys.Rename(tmp, filepath.Join(h.dir, randomName(sparePrefix))) != nil {
 		h.fsys.Remove(tmp)
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -111,8 +110,7 @@ type state struct {
 func createState(fsys FS, dir string) error {
 	var d id
 	rand.Read(d[:])
-	tmp := filepath.Join(dir, randomName(tmpPrefix))
-	f, err := fsys.Open(tmp, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	f, tmp, err := tempFile(fsys, dir)
 	if err != nil {
 		return err
 	}
