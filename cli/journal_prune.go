@@ -5,10 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"regexp"
 	"slices"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -136,7 +133,7 @@ func (e *Env) pruningOf(ctx context.Context, j journal.Journal, end journal.End,
 		return p, err
 	}
 	p.first = oldest
-	files, err := segmentStarts(journal.Describe(j), end.First)
+	files, segmented, err := segmentsBehind(j, end.First)
 	if err != nil {
 		return p, err
 	}
@@ -159,7 +156,7 @@ func (e *Env) pruningOf(ctx context.Context, j journal.Journal, end journal.End,
 	switch {
 	case err != nil || last.Seq < oldest:
 		return p, err
-	case journal.Describe(j).Backend == "file":
+	case segmented:
 		p.ofFiles(files, next, last, end)
 	case last.Seq >= end.Seq:
 		p.kept = "the newest record is always kept"
@@ -199,31 +196,12 @@ func (p *pruning) ofFiles(files []journal.Position, next map[journal.Position]jo
 	}
 }
 
-// segmentName is that of a segment file, which begins with where it starts
-// (docs/FORMAT.md).
-var segmentName = regexp.MustCompile(`^(\d{20})(-\d+)?\.udj$`)
-
-// segmentStarts returns where the segment files of a file journal start, behind a
-// position, in order; nil for other journals.
-func segmentStarts(of journal.Capabilities, behind journal.Position) ([]journal.Position, error) {
-	if of.Backend != "file" {
-		return nil, nil
+// segmentsBehind returns where the segments of j start, behind a position; false if
+// it has none.
+func segmentsBehind(j journal.Journal, pos journal.Position) ([]journal.Position, bool, error) {
+	starts, err := journal.Segments(j)
+	if errors.Is(err, journal.ErrUnsupported) {
+		return nil, false, nil
 	}
-	files, err := os.ReadDir(of.Location)
-	if err != nil {
-		return nil, fmt.Errorf("list segments: %w", err)
-	}
-	var starts []journal.Position
-	for _, f := range files {
-		m := segmentName.FindStringSubmatch(f.Name())
-		if m == nil {
-			continue
-		}
-		at, err := strconv.ParseUint(m[1], 10, 64)
-		if pos := journal.Position(at); err == nil && pos > behind && !slices.Contains(starts, pos) {
-			starts = append(starts, pos)
-		}
-	}
-	slices.Sort(starts)
-	return starts, nil
+	return slices.DeleteFunc(starts, func(p journal.Position) bool { return p <= pos }), true, err
 }

@@ -124,6 +124,11 @@ type (
 	Trimmer interface {
 		Trim(ctx context.Context, through Position) error
 	}
+	// A Segmenter keeps its entries in segments, which Trim drops whole or not at
+	// all. Segments returns the positions after which each one starts, in order.
+	Segmenter interface {
+		Segments() ([]Position, error)
+	}
 	// A Locator can find a cursor from which reading reaches a target without
 	// reading all that lies before it. The cursor is at or before the target.
 	Locator interface {
@@ -215,6 +220,15 @@ func Trim(ctx context.Context, j Journal, through Position) error {
 		return t.Trim(ctx, through)
 	}
 	return ErrUnsupported
+}
+
+// Segments asks j where its segments start. It fails with ErrUnsupported if j has
+// none.
+func Segments(j Journal) ([]Position, error) {
+	if s, ok := j.(Segmenter); ok {
+		return s.Segments()
+	}
+	return nil, ErrUnsupported
 }
 
 // place adds to c what j can tell about where the entry lies, if c does not say.

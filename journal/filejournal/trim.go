@@ -57,6 +57,22 @@ func (j *Journal) trim(ctx context.Context, through journal.Position) error {
 	return dropBefore(j.fsys, j.dir, j.st.id, first, j.cfg.SegmentBytes)
 }
 
+// Segments implements journal.Segmenter.
+func (j *Journal) Segments() ([]journal.Position, error) {
+	if j.isClosed() {
+		return nil, fmt.Errorf("segments: %w", journal.ErrClosed)
+	}
+	all, err := listSegments(j.fsys, j.dir)
+	if err != nil {
+		return nil, fmt.Errorf("segments: %w", err)
+	}
+	starts := make([]journal.Position, len(all))
+	for i, s := range all {
+		starts[i] = s.start
+	}
+	return starts, nil
+}
+
 // dropBefore removes the segments that start before first, or keeps one as a
 // spare.
 func dropBefore(fsys FS, dir string, of id, first journal.Position, wantBytes int64) error {

@@ -16,6 +16,7 @@ import (
 	"understudy.dev/journal"
 	"understudy.dev/journal/filejournal"
 	"understudy.dev/journal/journaltest"
+	"understudy.dev/journal/memjournal"
 )
 
 func count(t *testing.T, disk *crashfs.FS, prefix, suffix string) (n int) {
@@ -468,5 +469,37 @@ func TestTrimKeepsTheNewestFence(t *testing.T) {
 	must(t, err)
 	if !slices.ContainsFunc(got, func(e journal.Entry) bool { return e.Pos == fence }) {
 		t.Errorf("the fence at %d is not among the %d entries that are left", fence, len(got))
+	}
+}
+
+// Segments tells what a trim can drop: up to where one starts, and nothing of the one
+// before a place within it.
+func TestSegmentsAreWhatTrimDrops(t *testing.T) {
+	j := openAt(t, t.TempDir(), filejournal.Config{SegmentBytes: small})
+	p := journaltest.NewPen("a")
+	must(t, p.Fence(t.Context(), j, 1))
+	for range 60 {
+		must(t, p.Append(t.Context(), j, journaltest.Records(1, 900)...))
+	}
+	must(t, p.Fence(t.Context(), j, 2))
+	starts, err := journal.Segments(j)
+	must(t, err)
+	if len(starts) < 4 || starts[0] != 0 || !slices.IsSorted(starts) {
+		t.Fatalf("segments start after %v, want several from 0 on", starts)
+	}
+	for _, step := range []struct{ through, want journal.Position }{
+		{starts[2] - 1, starts[1]}, {starts[2], starts[2]}, {starts[3] + 1, starts[3]},
+	} {
+		must(t, j.Trim(t.Context(), step.through))
+		end, err := j.End(t.Context())
+		must(t, err)
+		left, err := journal.Segments(j)
+		must(t, err)
+		if end.First != step.want || left[0] != step.want {
+			t.Errorf("trimmed through %d: begins after %d, segments %v, want %d", step.through, end.First, left, step.want)
+		}
+	}
+	if _, err := journal.Segments(memjournal.New()); !errors.Is(err, journal.ErrUnsupported) {
+		t.Errorf("segments of a journal in memory: %v, want %v", err, journal.ErrUnsupported)
 	}
 }
