@@ -5,7 +5,6 @@ go 1.26.0
 replace understudy.dev => ../
 
 require (
-	github.com/HdrHistogram/hdrhistogram-go v1.4.0
 	github.com/hashicorp/raft v1.8.0
 	github.com/hashicorp/raft-wal v0.4.0
 	github.com/nats-io/nats.go v1.55.0
