@@ -44,8 +44,11 @@ type allocation struct {
 
 // Open opens GPU number ordinal, from 0, and compiles the kernels for it. It fails
 // with ErrUnavailable where there is none.
-func Open(ordinal int) (*Device, error) {
-	cu, err := openDriver()
+func Open(ordinal int) (*Device, error) { return openWith("libcuda.so.1", ordinal) }
+
+// openWith is Open with a library that the dynamic linker finds by that name.
+func openWith(library string, ordinal int) (*Device, error) {
+	cu, err := openDriver(library)
 	if err != nil {
 		return nil, err
 	}
@@ -164,7 +167,7 @@ func (d *Device) Alloc(size int) (accel.Buffer, error) {
 		return 0, err
 	}
 	if err := d.inContext("zero memory", func() result { return d.cu.cuMemsetD8(a.address, 0, uintptr(size)) }); err != nil {
-		return 0, err
+		return 0, errors.Join(err, d.inContext("free", func() result { return d.cu.cuMemFree(a.address) }))
 	}
 	d.last++
 	d.memory[d.last] = a

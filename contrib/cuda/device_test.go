@@ -17,15 +17,24 @@ import (
 	"understudy.dev/journal"
 )
 
-// onEach runs a test on the interpreter of the PTX and, where there is one, on a
-// GPU.
+// onEach runs a test on the interpreter of the PTX and on each Device.
 func onEach(t *testing.T, test func(t *testing.T, dev accel.Device)) {
 	t.Run("interpreted", func(t *testing.T) { test(t, newInterpreter()) })
-	t.Run("cuda", func(t *testing.T) { test(t, open(t)) })
+	onDevices(t, func(t *testing.T, dev *Device) { test(t, dev) })
 }
 
-// open returns a GPU or skips with the reason.
-func open(t testing.TB) *Device {
+// onDevices runs a test on a stand-in for the driver and, where there is one, on a
+// GPU: on what is also about refusals, which the interpreter does not give.
+func onDevices(t *testing.T, test func(t *testing.T, dev *Device)) {
+	t.Run("stand-in", func(t *testing.T) {
+		dev, _ := openStandIn(t)
+		test(t, dev)
+	})
+	t.Run("cuda", func(t *testing.T) { test(t, openGPU(t)) })
+}
+
+// openGPU returns a GPU or skips with the reason.
+func openGPU(t testing.TB) *Device {
 	t.Helper()
 	dev, err := Open(0)
 	if errors.Is(err, ErrUnavailable) {
@@ -267,29 +276,76 @@ func replay(ctx context.Context, h tape, dev accel.Device, cfg accel.ReplayConfi
 }
 
 func TestDeviceRefuses(t *testing.T) {
-	dev := open(t)
-	b := alloc(t, dev, make([]byte, 8))
-	for what, err := range map[string]error{
-		"copy beyond":    dev.CopyIn(b, 4, make([]byte, 8)),
-		"half a word":    dev.CopyOut(make([]byte, 2), b, 0),
-		"too many words": dev.Launch(&accel.Launch{Kernel: "relu", Args: []accel.Arg{accel.Out(b), accel.In(alloc(t, dev, make([]byte, 8))), accel.U32(3)}}),
-	} {
-		if !errors.Is(err, accel.ErrBounds) {
-			t.Errorf("%s: %v, want %v", what, err, accel.ErrBounds)
+	onDevices(t, func(t *testing.T, dev *Device) {
+		b, c := alloc(t, dev, make([]byte, 8)), alloc(t, dev, make([]byte, 8))
+		relu := func(words uint32, grid, block [3]uint32) error {
+			return dev.Launch(&accel.Launch{Kernel: "relu", Grid: grid, Block: block, Args: []accel.Arg{accel.Out(b), accel.In(c), accel.U32(words)}})
 		}
-	}
-	if _, err := dev.Alloc(1 << 50); err == nil || errors.Is(err, accel.ErrDevice) {
-		t.Errorf("Alloc of a petabyte = %v, want a refusal that leaves the device usable", err)
-	}
-	must(t, dev.Free(b))
-	if err := dev.Free(b); !errors.Is(err, accel.ErrBuffer) {
-		t.Errorf("second Free = %v, want %v", err, accel.ErrBuffer)
-	}
+		_, nothing := dev.Alloc(0)
+		for _, tt := range []struct {
+			name      string
+			err, want error
+		}{
+			{"copy beyond", dev.CopyIn(b, 4, make([]byte, 8)), accel.ErrBounds},
+			{"half a word", dev.CopyOut(make([]byte, 2), b, 0), accel.ErrBounds},
+			{"too many words", relu(3, [3]uint32{}, [3]uint32{}), accel.ErrBounds},
+			{"too large a block", relu(2, [3]uint32{1, 1, 1}, [3]uint32{32, 33, 1}), accel.ErrBounds},
+			{"too large a grid", relu(2, [3]uint32{1 << 16, 1 << 15, 1}, [3]uint32{1, 1, 1}), accel.ErrBounds},
+			{"a grid beyond 32 bits", relu(2, [3]uint32{1 << 16, 1 << 16, 2}, [3]uint32{1, 1, 1}), accel.ErrBounds},
+			{"a dimension of 0", relu(2, [3]uint32{1, 0, 1}, [3]uint32{1, 1, 1}), accel.ErrBounds},
+			{"no bytes", nothing, accel.ErrBounds},
+			{"no such kernel", dev.Launch(&accel.Launch{Kernel: "swish"}), accel.ErrKernel},
+			{"no such buffer", dev.CopyIn(99, 0, make([]byte, 4)), accel.ErrBuffer},
+		} {
+			if !errors.Is(tt.err, tt.want) || errors.Is(tt.err, accel.ErrDevice) {
+				t.Errorf("%s: %v, want %v", tt.name, tt.err, tt.want)
+			}
+		}
+		if _, err := dev.Alloc(1 << 50); err == nil || errors.Is(err, accel.ErrDevice) {
+			t.Errorf("Alloc of a petabyte = %v, want a refusal that leaves the device usable", err)
+		}
+		must(t, relu(2, [3]uint32{}, [3]uint32{}))
+		must(t, dev.Free(b))
+		if err := dev.Free(b); !errors.Is(err, accel.ErrBuffer) {
+			t.Errorf("second Free = %v, want %v", err, accel.ErrBuffer)
+		}
+	})
+}
+
+// New memory holds zeros, also where other contents were before.
+func TestAllocIsZeroed(t *testing.T) {
+	onEach(t, func(t *testing.T, dev accel.Device) {
+		for range 2 {
+			b, err := dev.Alloc(64)
+			must(t, err)
+			got := bytes.Repeat([]byte{1}, 64)
+			must(t, dev.CopyOut(got, b, 0))
+			if !bytes.Equal(got, make([]byte, 64)) {
+				t.Errorf("new memory is %x", got)
+			}
+			must(t, dev.CopyIn(b, 0, bytes.Repeat([]byte{0xff}, 64)))
+			must(t, dev.Free(b))
+		}
+	})
+}
+
+// Copies go where the offset says.
+func TestCopyAtOffset(t *testing.T) {
+	onEach(t, func(t *testing.T, dev accel.Device) {
+		b := alloc(t, dev, []byte("aaaabbbbccccdddd"))
+		must(t, dev.CopyIn(b, 4, []byte("BBBBCCCC")))
+		must(t, dev.CopyIn(b, 16, nil))
+		got := make([]byte, 8)
+		must(t, dev.CopyOut(got, b, 8))
+		if string(got) != "CCCCdddd" {
+			t.Errorf("got %q, want %q", got, "CCCCdddd")
+		}
+	})
 }
 
 func BenchmarkKernels(b *testing.B) {
 	const side = 1024
-	dev := open(b)
+	dev := openGPU(b)
 	var buffers [3]accel.Buffer
 	for i := range buffers {
 		var err error

@@ -44,9 +44,10 @@ type driver struct {
 	cuLaunchKernel       func(function uintptr, gx, gy, gz, bx, by, bz, shared uint32, stream uintptr, params, extra unsafe.Pointer) result
 }
 
-// openDriver loads libcuda and initializes it.
-func openDriver() (*driver, error) {
-	lib, err := purego.Dlopen("libcuda.so.1", purego.RTLD_NOW|purego.RTLD_GLOBAL)
+// openDriver loads libcuda and initializes it. Its symbols are for this package
+// alone.
+func openDriver(library string) (*driver, error) {
+	lib, err := purego.Dlopen(library, purego.RTLD_NOW|purego.RTLD_LOCAL)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}

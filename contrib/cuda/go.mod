@@ -7,4 +7,9 @@ require (
 	understudy.dev v0.0.0
 )
 
+require (
+	github.com/klauspost/compress v1.20.3 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+)
+
 replace understudy.dev => ../../

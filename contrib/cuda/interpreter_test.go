@@ -3,9 +3,11 @@ package cuda
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"math"
 	"math/bits"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,16 +18,20 @@ import (
 // use of it: so the kernels' text is tested where there is no GPU. Every access is
 // checked against the buffers. It is no authority on PTX: that is the driver.
 type interpreter struct {
-	functions map[string]*function
+	program   program
 	catalogue map[string]*accel.Kernel
 	memory    map[accel.Buffer][]byte
 	last      accel.Buffer
 	seed      uint64
 }
 
+// A program is the kernels and functions of a PTX text by name.
+type program map[string]*function
+
 // A function is a kernel or a .func, its registers bits of at most 64.
 type function struct {
 	outs, ins []string // of an entry, ins are the parameters
+	types     []string // of ins, such as .u64
 	code      []instruction
 	labels    map[string]int
 }
@@ -37,7 +43,7 @@ type instruction struct {
 }
 
 func newInterpreter() *interpreter {
-	return &interpreter{functions: parsePTX(string(ptx)), catalogue: accel.Catalogue(), memory: make(map[accel.Buffer][]byte)}
+	return &interpreter{program: parsePTX(string(ptx)), catalogue: accel.Catalogue(), memory: make(map[accel.Buffer][]byte)}
 }
 
 var (
@@ -47,10 +53,10 @@ var (
 	label     = regexp.MustCompile(`^(\w+):`)
 )
 
-func parsePTX(text string) map[string]*function {
-	functions := make(map[string]*function)
+func parsePTX(text string) program {
+	functions := make(program)
 	for _, m := range signature.FindAllStringSubmatch(comment.ReplaceAllString(text, ""), -1) {
-		f := &function{outs: lastWords(m[1]), ins: lastWords(m[3]), labels: make(map[string]int)}
+		f := &function{outs: words(m[1], 2), ins: words(m[3], 2), types: words(m[3], 1), labels: make(map[string]int)}
 		for line := range strings.SplitSeq(m[4], "\n") {
 			line = strings.TrimSpace(line)
 			if l := label.FindStringSubmatch(line); l != nil {
@@ -64,15 +70,15 @@ func parsePTX(text string) map[string]*function {
 	return functions
 }
 
-// lastWords returns the names of a parameter list.
-func lastWords(list string) []string {
-	var names []string
+// words returns word n of each parameter of a list: its space, type and name.
+func words(list string, n int) []string {
+	var found []string
 	for p := range strings.SplitSeq(list, ",") {
-		if words := strings.Fields(p); len(words) > 0 {
-			names = append(names, words[len(words)-1])
+		if fields := strings.Fields(p); len(fields) == 3 {
+			found = append(found, fields[n])
 		}
 	}
-	return names
+	return found
 }
 
 func parseInstruction(line string) instruction {
@@ -88,13 +94,26 @@ func parseInstruction(line string) instruction {
 
 // A thread is where one thread of a kernel stands.
 type thread struct {
-	dev     *interpreter
-	f       *function
-	regs    map[string]uint64
-	at      int
-	shared  []byte
-	special map[string]uint64
+	*block
+	f    *function
+	regs map[string]uint64
+	at   int
 }
+
+// A block is what its threads have in common.
+type block struct {
+	program program
+	global  memory
+	shared  []byte
+	number  map[string]uint64 // special registers, but for %tid.x
+	touched bool              // a thread read or wrote memory
+}
+
+// memory returns what lies at an address and behind it, or nothing.
+type memory func(address uint64) []byte
+
+// An illegal access is what a kernel panics with.
+type illegal string
 
 // step runs until the thread returns (true) or waits at a barrier (false).
 func (t *thread) step() bool {
@@ -128,8 +147,8 @@ func (t *thread) step() bool {
 }
 
 func (t *thread) call(in instruction) {
-	callee := t.dev.functions[in.args[1]]
-	inner := &thread{dev: t.dev, f: callee, regs: make(map[string]uint64), special: t.special}
+	callee := t.program[in.args[1]]
+	inner := &thread{block: t.block, f: callee, regs: map[string]uint64{"%tid.x": t.regs["%tid.x"]}}
 	for i, name := range names(in.args[2]) {
 		inner.regs[callee.ins[i]] = t.value(name, "")
 	}
@@ -152,7 +171,7 @@ func (t *thread) value(s, typ string) uint64 {
 	}
 	switch {
 	case s[0] == '%':
-		return t.special[s]
+		return t.number[s]
 	case s == "lanes":
 		return 0
 	case strings.HasPrefix(s, "0f"), strings.HasPrefix(s, "0d"):
@@ -194,18 +213,20 @@ func (t *thread) store(in instruction) {
 	binary.LittleEndian.PutUint32(place, uint32(t.value(in.args[1], "")))
 }
 
-// place returns the word at an address: buffer n lies at n<<32.
+// place returns the word at an address.
 func (t *thread) place(space, where string) []byte {
+	t.touched = true
 	address := t.value(where, "")
-	memory := t.shared
+	var found []byte
 	if space == "global" {
-		memory = t.dev.memory[accel.Buffer(address>>32)]
+		found = t.global(address)
+	} else if address < uint64(len(t.shared)) {
+		found = t.shared[address:]
 	}
-	offset := address & math.MaxUint32
-	if offset%4 != 0 || offset+4 > uint64(len(memory)) {
-		panic(fmt.Sprintf("%s access at %#x is out of bounds", space, address))
+	if address%4 != 0 || len(found) < 4 {
+		panic(illegal(fmt.Sprintf("%s access at %#x", space, address)))
 	}
-	return memory[offset:]
+	return found
 }
 
 func (t *thread) compare(in instruction) uint64 {
@@ -365,8 +386,30 @@ func convert(kind string, a uint64) uint64 {
 	panic("cvt." + kind)
 }
 
-// Launch runs the blocks one after another and the threads of a block in turns,
-// from barrier to barrier.
+// run runs the blocks one after another, and the threads of a block in turns from
+// barrier to barrier. It ends after the first block that touches no memory: blocks
+// of the catalogue's kernels begin at ever higher elements, so that the rest of a
+// large grid has nothing to do either.
+func (p program) run(kernel string, grid, threads uint32, params map[string]uint64, global memory) {
+	for n := range grid {
+		b := &block{program: p, global: global, shared: make([]byte, 1024)}
+		b.number = map[string]uint64{"%ctaid.x": uint64(n), "%nctaid.x": uint64(grid), "%ntid.x": uint64(threads)}
+		var running []*thread
+		for i := range threads {
+			t := &thread{block: b, f: p[kernel], regs: maps.Clone(params)}
+			t.regs["%tid.x"] = uint64(i)
+			running = append(running, t)
+		}
+		for len(running) > 0 {
+			running = slices.DeleteFunc(running, (*thread).step)
+		}
+		if !b.touched {
+			return
+		}
+	}
+}
+
+// Launch implements accel.Device.
 func (d *interpreter) Launch(l *accel.Launch) error {
 	k, ok := d.catalogue[l.Kernel]
 	if !ok {
@@ -376,29 +419,19 @@ func (d *interpreter) Launch(l *accel.Launch) error {
 		return err
 	}
 	grid, _ := flat(l.Grid, 3)
-	block, _ := flat(l.Block, 32)
-	f := d.functions[l.Kernel]
-	for b := range grid {
-		shared := make([]byte, 1024)
-		var threads []*thread
-		for i := range block {
-			special := map[string]uint64{"%ctaid.x": uint64(b), "%nctaid.x": uint64(grid), "%tid.x": uint64(i), "%ntid.x": uint64(block)}
-			threads = append(threads, &thread{dev: d, f: f, regs: d.params(f, l), shared: shared, special: special})
-		}
-		for len(threads) > 0 {
-			var waiting []*thread
-			for _, t := range threads {
-				if !t.step() {
-					waiting = append(waiting, t)
-				}
-			}
-			threads = waiting
-		}
-	}
+	threads, _ := flat(l.Block, 32)
+	d.program.run(l.Kernel, grid, threads, d.params(l), d.at)
 	return nil
 }
 
-func (d *interpreter) params(f *function, l *accel.Launch) map[string]uint64 {
+// at is the interpreter's memory: buffer n lies at n<<32.
+func (d *interpreter) at(address uint64) []byte {
+	b := d.memory[accel.Buffer(address>>32)]
+	return b[min(address&math.MaxUint32, uint64(len(b))):]
+}
+
+func (d *interpreter) params(l *accel.Launch) map[string]uint64 {
+	f := d.program[l.Kernel]
 	regs := make(map[string]uint64)
 	for i, a := range l.Args {
 		regs[f.ins[i]] = a.Bits
