@@ -194,6 +194,8 @@ func (t *thread) move(in instruction) {
 	case to[0] == '{':
 		v := t.value(from, "")
 		t.regs[names(to)[0]], t.regs[names(to)[1]] = v&math.MaxUint32, v>>32
+	case from[0] == '{':
+		t.regs[to] = t.value(names(from)[0], "") | t.value(names(from)[1], "")<<32
 	default:
 		t.regs[to] = t.value(from, in.op[1])
 	}
