@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	"understudy.dev/accel"
@@ -261,6 +263,40 @@ func TestAnyThread(t *testing.T) {
 			t.Errorf("relu gave %x, want %x", got, want)
 		}
 	})
+}
+
+// Between the choice of a context and the call that needs it, the goroutine stays on
+// its thread, however much the scheduler would like to move it.
+func TestCallStaysOnThread(t *testing.T) {
+	dev, s := openStandIn(t)
+	done := make(chan struct{})
+	var others sync.WaitGroup
+	for range 2 * runtime.GOMAXPROCS(0) {
+		others.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					runtime.Gosched()
+				}
+			}
+		})
+	}
+	err := dev.inContext("wait", func() result {
+		began := s.thread()
+		for range 20000 {
+			runtime.Gosched()
+			if s.thread() != began {
+				t.Error("the goroutine was moved to another thread")
+				break
+			}
+		}
+		return dev.cu.cuCtxSynchronize()
+	})
+	close(done)
+	others.Wait()
+	must(t, err)
 }
 
 // Two devices, used in turns by one thread, keep to themselves.

@@ -25,6 +25,7 @@ type standIn struct {
 	limit       func(bytes uint64)
 	fail        func(function string, code, sticky int32)
 	shape       func(gridAndBlock *uint32) // of the last launch
+	thread      func() uintptr             // of the operating system, that calls it
 	allocations func() int
 	modules     func() int
 	retained    func() int
@@ -40,6 +41,9 @@ const (
 // newStandIn makes a driver of the test's own, or skips where it cannot be compiled.
 func newStandIn(t testing.TB) *standIn {
 	t.Helper()
+	if runtime.GOOS != "linux" {
+		t.Skip("the stand-in for libcuda is a shared object of Linux")
+	}
 	library, err := compiled()
 	if errors.Is(err, exec.ErrNotFound) {
 		t.Skipf("no stand-in for libcuda without a C compiler: %v", err)
@@ -88,7 +92,7 @@ func load(t testing.TB, library string) *standIn {
 	}
 	s := &standIn{path: library}
 	for name, function := range map[string]any{
-		"standin_on_launch": &s.onLaunch, "standin_limit": &s.limit, "standin_fail": &s.fail, "standin_shape": &s.shape,
+		"standin_on_launch": &s.onLaunch, "standin_limit": &s.limit, "standin_fail": &s.fail, "standin_shape": &s.shape, "standin_thread": &s.thread,
 		"standin_allocations": &s.allocations, "standin_modules": &s.modules,
 		"standin_retained": &s.retained, "standin_leaked": &s.leaked,
 	} {
