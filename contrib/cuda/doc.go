@@ -10,6 +10,12 @@
 // driver compiles the PTX for the GPU when a device is opened; the environment pins
 // the GPU's model, the driver and a digest of the PTX.
 //
+// # Failures
+//
+// What the driver refuses for lack of memory leaves the device as it was. All else
+// that it reports is accel.ErrDevice with the driver's name for it; of most of these
+// its documentation says that only a new process can use the GPU again.
+//
 // # What was tested
 //
 // This package has never run on a GPU. Where there is one, its tests run on it too;

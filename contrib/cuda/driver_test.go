@@ -155,8 +155,9 @@ func TestAllocGivesBackWhatItCannotZero(t *testing.T) {
 	alloc(t, dev, make([]byte, 64))
 }
 
-// A kernel that fails breaks the context. Everything after it fails too, and Close
-// still leaves the context, so that the next Open gets a new one.
+// A kernel that fails breaks the device for the whole process: the driver's
+// documentation has it so. Everything after it fails too, with the error's name, and
+// Close and the next Open still leave the context.
 func TestStickyError(t *testing.T) {
 	s := newStandIn(t)
 	dev, err := openWith(s.path, 0)
@@ -184,10 +185,30 @@ func TestStickyError(t *testing.T) {
 	}
 	must(t, dev.Close())
 
-	dev, err = openWith(s.path, 0)
+	_, err = openWith(s.path, 0)
+	if !errors.Is(err, accel.ErrDevice) || !strings.Contains(fmt.Sprint(err), "compile kernels: CUDA_ERROR_ILLEGAL_ADDRESS (700)") {
+		t.Errorf("Open after it = %v, want %v for an illegal address", err, accel.ErrDevice)
+	}
+	if n := s.retained(); n != 0 {
+		t.Errorf("Open left %d contexts retained", n)
+	}
+}
+
+// A call that fails for good, rather than a kernel, is no different.
+func TestStickyCall(t *testing.T) {
+	s := newStandIn(t)
+	dev, err := openWith(s.path, 0)
 	must(t, err)
-	alloc(t, dev, make([]byte, 64))
-	must(t, dev.Close())
+	b := alloc(t, dev, make([]byte, 4))
+	s.fail("cuMemcpyDtoH_v2", launchFailed, 1)
+	for range 2 {
+		if err := dev.CopyOut(make([]byte, 4), b, 0); !errors.Is(err, accel.ErrDevice) {
+			t.Errorf("CopyOut = %v, want %v", err, accel.ErrDevice)
+		}
+	}
+	if err := dev.Close(); !errors.Is(err, accel.ErrDevice) || s.retained() != 0 {
+		t.Errorf("Close = %v and %d contexts retained, want %v and none", err, s.retained(), accel.ErrDevice)
+	}
 }
 
 // Each call's failure is the device's, and names the call.

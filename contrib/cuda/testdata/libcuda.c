@@ -9,7 +9,8 @@
  * Where the documentation leaves a choice, the stand-in takes the one that a wrong
  * caller survives least: a device's handle is not its ordinal, an address is not a
  * host pointer, new memory is full of 0xA5, a launch that fails says so only at the
- * next synchronization, and then at every call.
+ * next synchronization, and then at every call, whatever the context ("the process
+ * must be terminated and relaunched", of CUDA_ERROR_ILLEGAL_ADDRESS and others).
  *
  * Kernels are not run here but by whoever called standin_on_launch. Calls are not
  * meant to be made at the same time on several threads, though from several.
@@ -95,7 +96,6 @@ struct CUmod_st {
 struct CUctx_st {
 	CUdevice device;
 	int alive;
-	CUresult fault;   /* sticky, told by every call from now on */
 	CUresult pending; /* of a launch: told by the next synchronization */
 };
 
@@ -111,6 +111,7 @@ static struct range ranges[MAX_RANGES]; /* by address */
 static int range_count;
 static uint64_t next_address = FIRST_ADDRESS;
 static uint64_t allocated, limit = 256 << 20;
+static CUresult broken; /* what all work returns: only a new process is well again */
 static long leaked; /* allocations and modules that a context died with */
 
 static __thread CUcontext current; /* contexts belong to a thread of the system */
@@ -139,7 +140,7 @@ static struct {
 	int sticky;
 } planned;
 
-/* The next call of function fails with code; if sticky, the context is broken. */
+/* The next call of function fails with code; if sticky, so does what comes after. */
 void standin_fail(const char *function, int code, int sticky)
 {
 	snprintf(planned.function, NAME_BYTES, "%s", function);
@@ -182,8 +183,8 @@ static CUresult plan(const char *function)
 	if (strcmp(planned.function, function) != 0)
 		return CUDA_SUCCESS;
 	planned.function[0] = 0;
-	if (planned.sticky && current)
-		current->fault = planned.code;
+	if (planned.sticky)
+		broken = planned.code;
 	return planned.code;
 }
 
@@ -215,8 +216,8 @@ static CUresult enter_context(const char *function)
 		return CUDA_ERROR_INVALID_CONTEXT;
 	if (!current->alive)
 		return CUDA_ERROR_CONTEXT_IS_DESTROYED;
-	if (current->fault)
-		return current->fault;
+	if (broken)
+		return broken;
 	return plan(function);
 }
 
@@ -394,8 +395,8 @@ CUresult cuCtxSetCurrent(CUcontext ctx)
 CUresult cuCtxSynchronize(void)
 {
 	TRY(enter_context("cuCtxSynchronize"));
-	current->fault = current->pending;
-	return current->fault;
+	broken = current->pending; /* it is of the kinds that no process survives */
+	return broken;
 }
 
 /* ---- modules ---- */
