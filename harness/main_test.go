@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -14,6 +15,7 @@ import (
 	"understudy.dev/journal/filejournal"
 	"understudy.dev/journal/memjournal"
 	"understudy.dev/journal/natsjournal"
+	"understudy.dev/journal/sqlitejournal"
 )
 
 // childPlace names a journal for a child process that records until it is killed.
@@ -44,6 +46,10 @@ var backends = []backend{
 		place := "file:" + t.TempDir() + "/journal"
 		return func() journal.Journal { return opened(t, place) }, place
 	}},
+	{name: "sqlite", fresh: func(t testing.TB) (func() journal.Journal, string) {
+		place := "sqlite:" + t.TempDir() + "/runs.db"
+		return func() journal.Journal { return opened(t, place) }, place
+	}},
 	{name: "nats", fresh: func(t testing.TB) (func() journal.Journal, string) {
 		if testing.Short() {
 			t.Skip("starts a server")
@@ -63,18 +69,13 @@ var backends = []backend{
 
 // openPlace opens the journal at a place as a child process is told it.
 func openPlace(place string) (journal.Journal, error) {
-	if dir, ok := cutFile(place); ok {
+	if dir, ok := strings.CutPrefix(place, "file:"); ok {
 		return filejournal.Open(dir, filejournal.Config{})
 	}
-	return natsjournal.Open(context.Background(), natsjournal.Config{URL: place, Stream: "RUNS", Create: true})
-}
-
-func cutFile(place string) (string, bool) {
-	const prefix = "file:"
-	if len(place) > len(prefix) && place[:len(prefix)] == prefix {
-		return place[len(prefix):], true
+	if path, ok := strings.CutPrefix(place, "sqlite:"); ok {
+		return sqlitejournal.Open(context.Background(), path, sqlitejournal.Config{Name: "run", Create: true})
 	}
-	return "", false
+	return natsjournal.Open(context.Background(), natsjournal.Config{URL: place, Stream: "RUNS", Create: true})
 }
 
 func opened(t testing.TB, place string) journal.Journal {

@@ -53,13 +53,15 @@ func escapeID(id string) string {
 }
 
 // schemes of the URLs that package journalurl opens, in its order.
-var schemes = []string{"mem", "file", "embedded", "nats", "tls", "nats+context"}
+var schemes = []string{"mem", "file", "sqlite", "embedded", "nats", "tls", "nats+context"}
 
 // JournalURL derives the URL of a persistence id's journal from one that ids
 // share:
 //
 //	mem:                        mem:ID
 //	file:///dir                 file:///dir/ID
+//	sqlite:///path              sqlite:///path?journal=ID, another journal of the database
+//	sqlite:///path?journal=RUNS sqlite:///path?journal=RUNS_ID
 //	embedded:///dir             embedded:///dir/ID
 //	nats://hosts/STREAM         nats://hosts/STREAM_ID (and tls)
 //	nats+context://NAME/STREAM  nats+context://NAME/STREAM_ID
@@ -96,6 +98,8 @@ func JournalURL(base, id string) (string, error) {
 			place += "/"
 		}
 		return rejoin(scheme, place+name, query), nil
+	case "sqlite":
+		return sqliteURL(base, place, query, name)
 	case "nats", "tls", "nats+context":
 		_, stream, ok := strings.Cut(strings.TrimPrefix(place, "//"), "/")
 		if !ok || stream == "" {
@@ -104,6 +108,22 @@ func JournalURL(base, id string) (string, error) {
 		return rejoin(scheme, place+"_"+name, query), nil
 	}
 	return "", fmt.Errorf("harness: journal %q: scheme %q is unknown; there are %s", withoutSecret(base), scheme, strings.Join(schemes, ", "))
+}
+
+// sqliteURL names another journal in the same database.
+func sqliteURL(base, place, query, name string) (string, error) {
+	if strings.Trim(place, "/") == "" {
+		return "", fmt.Errorf("harness: journal %q: no database", withoutSecret(base))
+	}
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return "", fmt.Errorf("harness: journal %q: %w", withoutSecret(base), err)
+	}
+	if of := values.Get("journal"); of != "" {
+		name = of + "_" + name
+	}
+	values.Set("journal", name)
+	return rejoin("sqlite", place, values.Encode()), nil
 }
 
 // withoutSecret returns a URL as it may be shown.

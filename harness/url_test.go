@@ -19,6 +19,8 @@ func TestJournalURL(t *testing.T) {
 		{"file:///var/runs/", "a/b.c", "file:///var/runs/a_2Fb_2Ec"},
 		{"file:runs", "x", "file:runs/x"},
 		{"file:///", "x", "file:///x"},
+		{"sqlite:///var/runs.db", "a/b", "sqlite:///var/runs.db?journal=a_2Fb"},
+		{"sqlite:runs.db?journal=old", "a.b", "sqlite:runs.db?journal=old_a_2Eb"},
 		{"embedded:///dir?stream=S", "x", "embedded:///dir/x?stream=S"},
 		{"nats://h1:4222,h2:4222/RUNS", "a_b", "nats://h1:4222,h2:4222/RUNS_a_5Fb"},
 		{"nats://u:p@h/RUNS?replicas=3", "x", "nats://u:p@h/RUNS_x?replicas=3"},
@@ -26,6 +28,9 @@ func TestJournalURL(t *testing.T) {
 		{"nats+context://prod/RUNS", "x", "nats+context://prod/RUNS_x"},
 		{"file:///runs.udj", "x", ""},
 		{"file:", "x", ""},
+		{"sqlite:", "x", ""},
+		{"sqlite:///?journal=a", "x", ""},
+		{"sqlite:x.db?journal=%zz", "x", ""},
 		{"nats://h", "x", ""},
 		{"nats://h/", "x", ""},
 		{"ftp://h/x", "x", ""},
@@ -54,7 +59,7 @@ func TestSchemesAreThoseThatOpen(t *testing.T) {
 			t.Errorf("JournalURL of %s: %v", scheme, err)
 		}
 	}
-	for _, scheme := range []string{"kafka", "postgres", "postgresql", "sqlite", "redis", "rediss"} {
+	for _, scheme := range []string{"kafka", "postgres", "postgresql", "redis", "rediss"} {
 		_, err := harness.JournalURL(scheme+"://u:secret@h/db?journal=runs", "x")
 		if err == nil || !strings.HasSuffix(err.Error(), "; there are "+there) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("JournalURL of %s = %v, want a refusal that lists %s, without the password", scheme, err, there)

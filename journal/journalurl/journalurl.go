@@ -3,9 +3,12 @@
 //	mem:                                     in this process, gone with it
 //	file:///dir  file:dir                    a directory of segments on this machine
 //	file:///x.udj                            an exported archive, read-only
+//	sqlite:///path  sqlite:path              a journal in a SQLite database
 //	embedded:///dir  embedded:dir            JetStream in this process
 //	nats://h1,h2,h3/STREAM                   JetStream on servers of their own
 //	nats+context://NAME/STREAM               the same through a saved NATS context
+//
+// sqlite takes journal=NAME (default main); one database holds any number.
 //
 // Queries of the last three: replicas=N makes or checks that many copies;
 // sync=always declares that every server syncs before it acknowledges, which
@@ -32,6 +35,7 @@ import (
 	"understudy.dev/journal/filejournal"
 	"understudy.dev/journal/memjournal"
 	"understudy.dev/journal/natsjournal"
+	"understudy.dev/journal/sqlitejournal"
 )
 
 // Options say how a journal is opened.
@@ -47,7 +51,7 @@ var ErrURL = errors.New("journal URL")
 type opener func(ctx context.Context, u *url.URL, o Options) (journal.Journal, error)
 
 // schemes in the order in which they are shown.
-var schemes = []string{"mem", "file", "embedded", "nats", "tls", "nats+context"}
+var schemes = []string{"mem", "file", "sqlite", "embedded", "nats", "tls", "nats+context"}
 
 // Open opens the journal at raw. An error that matches ErrURL says what is wrong
 // with the URL.
@@ -57,7 +61,7 @@ func Open(ctx context.Context, raw string, o Options) (journal.Journal, error) {
 		return nil, fmt.Errorf("%w %q: %w", ErrURL, Redact(raw), err)
 	}
 	open, ok := map[string]opener{
-		"mem": openMemory, "file": openFile, "embedded": openEmbedded,
+		"mem": openMemory, "file": openFile, "sqlite": openSQLite, "embedded": openEmbedded,
 		"nats": openNATS, "tls": openNATS, "nats+context": openContext,
 	}[u.Scheme]
 	if !ok {
@@ -133,6 +137,20 @@ func openFile(_ context.Context, u *url.URL, o Options) (journal.Journal, error)
 		return nil, err
 	}
 	return filejournal.Open(p, filejournal.Config{ReadOnly: o.ReadOnly})
+}
+
+func openSQLite(ctx context.Context, u *url.URL, o Options) (journal.Journal, error) {
+	p, err := path(u)
+	name := u.Query().Get("journal")
+	if u.Query().Has("journal") {
+		if bad := sqlitejournal.CheckName(name); bad != nil {
+			err = errors.Join(err, fmt.Errorf("%w: journal=%s: %w", ErrURL, name, bad))
+		}
+	}
+	if err = errors.Join(err, check(u, "journal")); err != nil {
+		return nil, err
+	}
+	return sqlitejournal.Open(ctx, p, sqlitejournal.Config{Name: name, Create: o.Create, ReadOnly: o.ReadOnly})
 }
 
 // embeddedStream is the stream of an embedded journal that names none.

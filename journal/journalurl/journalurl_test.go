@@ -19,11 +19,17 @@ func TestWrongURL(t *testing.T) {
 		url  string
 		want string // part of the error
 	}{
-		{"kafka://h/x", "there are mem, file, embedded, nats, tls, nats+context"},
+		{"kafka://h/x", "there are mem, file, sqlite, embedded, nats, tls, nats+context"},
 		{"orders", `scheme "" is unknown`},
 		{"file://host/dir", "file:///absolute/path"},
 		{"file:", "names no path"},
 		{"file:/tmp/x?sync=always", `does not know "sync"`},
+		{"sqlite://host/x.db", "sqlite:///absolute/path"},
+		{"sqlite:", "names no path"},
+		{"sqlite:x.db?sync=always", `does not know "sync"`},
+		{"sqlite:x.db?journal=a/b", "want letters, digits and . _ -"},
+		{"sqlite:x.db?journal=", "journal name of 0 bytes"},
+		{"sqlite://u:secret@host/x.db", "sqlite:///absolute/path"},
 		{"embedded:x?replicas=3", `does not know "replicas"`},
 		{"nats://host", "nats://HOST/STREAM"},
 		{"nats://host/S?replicas=many", "want a number from 1"},
@@ -44,15 +50,15 @@ func TestWrongURL(t *testing.T) {
 	}
 }
 
-// A folder that is missing is made for writers only.
+// A folder or a database that is missing is made for writers only.
 func TestMissingFolder(t *testing.T) {
-	for _, scheme := range []string{"file:", "embedded:"} {
+	for _, scheme := range []string{"file:", "sqlite:", "embedded:"} {
 		dir := filepath.Join(t.TempDir(), "journal")
 		if _, err := journalurl.Open(t.Context(), scheme+dir, journalurl.Options{}); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("Open %s without Create = %v, want ErrNotExist", scheme, err)
 		}
 		if _, err := os.Stat(dir); err == nil {
-			t.Errorf("%s: opening to read made the folder", scheme)
+			t.Errorf("%s: opening to read made it", scheme)
 		}
 		j, err := journalurl.Open(t.Context(), scheme+dir, journalurl.Options{Create: true})
 		if err != nil {
@@ -87,5 +93,35 @@ func TestFolderAndArchive(t *testing.T) {
 	got, err := journal.SampleEnd(t.Context(), a)
 	if err != nil || got.Seq != want.Seq || got.Epoch != want.Epoch || !journal.Describe(a).ReadOnly {
 		t.Errorf("archive ends %+v, %v; want seq %d in epoch %d, read-only", got, err, want.Seq, want.Epoch)
+	}
+}
+
+// A database holds journals by name; one that is missing is made for writers only,
+// and a handle that may only read does not write.
+func TestJournalsInADatabase(t *testing.T) {
+	url := "sqlite:" + t.TempDir() + "/a%20b.db"
+	open := func(query string, o journalurl.Options) journal.Journal {
+		t.Helper()
+		j, err := journalurl.Open(t.Context(), url+query, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { j.Close() })
+		return j
+	}
+	journaltest.Write(t, open("", journalurl.Options{Create: true}), 3)
+	if _, err := journalurl.Open(t.Context(), url+"?journal=b", journalurl.Options{}); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("Open another journal without Create = %v, want ErrNotExist", err)
+	}
+	journaltest.Write(t, open("?journal=b", journalurl.Options{Create: true}), 5)
+	for query, want := range map[string]journal.Position{"": 4, "?journal=main": 4, "?journal=b": 6} {
+		j := open(query, journalurl.Options{ReadOnly: true})
+		end, err := journal.SampleEnd(t.Context(), j)
+		if err != nil || end.Pos != want {
+			t.Errorf("%q ends at %d, %v, want %d", query, end.Pos, err, want)
+		}
+		if _, err := j.Fence(t.Context(), 9, "x"); !errors.Is(err, journal.ErrReadOnly) || !journal.Describe(j).ReadOnly {
+			t.Errorf("%q: Fence on a read-only handle = %v, want ErrReadOnly", query, err)
+		}
 	}
 }
