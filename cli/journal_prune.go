@@ -31,7 +31,7 @@ func (e *Env) journalPruneCommand() *cobra.Command {
 		Use: "prune", Short: "Drop the oldest entries, for good",
 		Long: "Drops the entries whose records all lie before --before, as far as the backend can. A file journal drops whole segment\n" +
 			"files, and keeps the one with the newest fence and all behind it: of a tenure that never ended only what lies before it.\n" +
-			"A stream keeps its newest record. Without --yes it only says what it would drop. Where nothing is dropped it exits with 1.\n\n" +
+			"Other journals keep their newest record. Without --yes it only says what it would drop. Where nothing is dropped it exits with 1.\n\n" +
 			"A node that has not applied what is dropped, one that starts anew among them, cannot read the journal from its start any\n" +
 			"more and halts: export the journal first, and prune only what no node will need.",
 		Example: "  " + e.App.Name + " journal prune --journal file:understudy-data --before -1000",

@@ -160,16 +160,19 @@ func prunedJournals(t *testing.T) map[string]journal.Seq {
 	dir := t.TempDir()
 	folder := small(t, filepath.Join(dir, "j"))
 	write(t, folder, 40, 40)
-	stream, err := journalurl.Open(t.Context(), "embedded:"+filepath.Join(dir, "e"), journalurl.Options{Create: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { stream.Close() })
-	write(t, stream, 40, 40)
 	folder.Close()
-	stream.Close()
+	others := []string{"embedded:" + filepath.Join(dir, "e"), "sqlite:" + filepath.Join(dir, "j.db") + "?journal=orders"}
+	for _, url := range others {
+		j, err := journalurl.Open(t.Context(), url, journalurl.Options{Create: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { j.Close() })
+		write(t, j, 40, 40)
+		j.Close()
+	}
 	left := map[string]journal.Seq{}
-	for _, url := range []string{fileURL(filepath.Join(dir, "j")), "embedded:" + filepath.Join(dir, "e")} {
+	for _, url := range append(others, fileURL(filepath.Join(dir, "j"))) {
 		var did journalPruned
 		r := run(t.Context(), url, "journal", "prune", "--before", "31", "--yes", "--json")
 		r.decode(t, &did)
@@ -594,16 +597,21 @@ func TestFollowEndsByASignal(t *testing.T) {
 	}
 }
 
-// The newest record of a stream is never dropped, and prune knows it.
+// The newest record of a stream or of a database is never dropped, and prune knows
+// it.
 func TestPruneOfAllOfAStreamKeepsItsNewestRecord(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "e")
-	j, err := journalurl.Open(t.Context(), "embedded:"+dir, journalurl.Options{Create: true})
-	if err != nil {
-		t.Fatal(err)
+	for _, scheme := range []string{"embedded:", "sqlite:"} {
+		t.Run(scheme, func(t *testing.T) {
+			url := scheme + filepath.Join(t.TempDir(), "j")
+			j, err := journalurl.Open(t.Context(), url, journalurl.Options{Create: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			write(t, j, 5)
+			j.Close()
+			args := []string{"journal", "prune", "--before", "99"}
+			run(t.Context(), url, args...).want(t, 1, "would drop records before seq 5,", "the newest record is always kept")
+			run(t.Context(), url, append(args, "--yes")...).want(t, 0, "dropped records before seq 5,")
+		})
 	}
-	write(t, j, 5)
-	j.Close()
-	args := []string{"journal", "prune", "--before", "99"}
-	run(t.Context(), "embedded:"+dir, args...).want(t, 1, "would drop records before seq 5,", "the newest record is always kept")
-	run(t.Context(), "embedded:"+dir, append(args, "--yes")...).want(t, 0, "dropped records before seq 5,")
 }

@@ -85,7 +85,7 @@ func (j *Journal) open(ctx context.Context) error {
 	if j.cfg.ReadOnly {
 		return nil
 	}
-	return j.prepare(ctx)
+	return j.prepareWriter(ctx)
 }
 
 // attachOrCreate finds the journal. Nothing is changed in a database that is not
@@ -142,27 +142,25 @@ func (j *Journal) openError(err error) error {
 	return err
 }
 
-// prepare prepares the writer's statements, and asks whether the file can be
+// prepareWriter prepares the writer's statements, and asks whether the file can be
 // written at all. That it is locked does not matter now.
-func (j *Journal) prepare(ctx context.Context) error {
+func (j *Journal) prepareWriter(ctx context.Context) error {
 	w := &j.writer
-	for query, to := range map[string]**sql.Stmt{
-		"BEGIN IMMEDIATE": &w.begin, "COMMIT": &w.commit, "ROLLBACK": &w.rollback,
-		"SELECT " + headColumns + " FROM journals WHERE id = ?":         &w.head,
-		"INSERT INTO entries (id, seq, time, data) VALUES (?, ?, ?, ?)": &w.insert,
-		`UPDATE journals SET "end" = ?, trimmed = ?, bytes = ?, seq = ?, time = ?, epoch = ?, owner = ?, fence = ?, sum = ? WHERE id = ?`: &w.update,
-		"SELECT id, data FROM fences WHERE id > ? AND id <= ? ORDER BY id DESC LIMIT 1":                                                   &w.fenceBefore,
-		"INSERT INTO fences (id, data) VALUES (?, ?)":                                                                                     &w.addFence,
-	} {
-		err := j.untilFree(ctx, false, func() (err error) {
-			*to, err = j.anchor.PrepareContext(background, query)
-			return err
+	err := j.untilFree(ctx, false, func() (err error) {
+		w.statements, err = prepare(j.anchor, map[string]**sql.Stmt{
+			"BEGIN IMMEDIATE": &w.begin, "COMMIT": &w.commit, "ROLLBACK": &w.rollback,
+			"SELECT " + headColumns + " FROM journals WHERE id = ?":         &w.head,
+			"INSERT INTO entries (id, seq, time, data) VALUES (?, ?, ?, ?)": &w.insert,
+			`UPDATE journals SET "end" = ?, trimmed = ?, bytes = ?, seq = ?, time = ?, epoch = ?, owner = ?, fence = ?, sum = ? WHERE id = ?`: &w.update,
+			"SELECT id, data FROM fences WHERE id > ? AND id <= ? ORDER BY id DESC LIMIT 1":                                                   &w.fenceBefore,
+			"INSERT INTO fences (id, data) VALUES (?, ?)":                                                                                     &w.addFence,
 		})
-		if err != nil {
-			return j.openError(err)
-		}
+		return err
+	})
+	if err != nil {
+		return j.openError(err)
 	}
-	_, err := w.begin.ExecContext(background)
+	_, err = w.begin.ExecContext(background)
 	if err == nil {
 		_, err = w.rollback.ExecContext(background)
 	}
@@ -186,7 +184,7 @@ func (j *Journal) release() error {
 		break
 	}
 	if j.anchor != nil {
-		errs = append(errs, j.anchor.Close())
+		errs = append(errs, j.statements.close(), j.anchor.Close())
 	}
 	errs = append(errs, j.db.Close())
 	j.place.release()

@@ -22,6 +22,7 @@ type reader struct {
 	begin, commit                     *sql.Stmt
 	headOf, rows, entry, fence, state *sql.Stmt
 	version                           *sql.Stmt
+	statements                        statements
 
 	page page
 }
@@ -33,22 +34,44 @@ func (j *Journal) newReader() (*reader, error) {
 		return nil, err
 	}
 	r := &reader{conn: conn}
-	for query, to := range map[string]**sql.Stmt{
+	r.statements, err = prepare(conn, map[string]**sql.Stmt{
 		"BEGIN": &r.begin, "COMMIT": &r.commit, "PRAGMA data_version": &r.version,
 		"SELECT " + headColumns + " FROM journals WHERE id = ?":                        &r.headOf,
 		"SELECT id, data FROM entries WHERE id > ? AND id < ? ORDER BY id LIMIT ?":      &r.rows,
 		"SELECT seq, time, data FROM entries WHERE id = ?":                              &r.entry,
 		"SELECT seq, time FROM entries WHERE id = ?":                                    &r.state,
 		"SELECT id, data FROM fences WHERE id > ? AND id <= ? ORDER BY id DESC LIMIT 1": &r.fence,
-	} {
-		if *to, err = conn.PrepareContext(background, query); err != nil {
-			return nil, errors.Join(err, conn.Close())
-		}
+	})
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
 	}
 	return r, nil
 }
 
-func (r *reader) close() error { return r.conn.Close() }
+// Statements of one connection. They must be closed before it: the pool does not
+// do so, and SQLite keeps a connection open that has any.
+type statements []*sql.Stmt
+
+// prepare prepares a statement for each query, or none.
+func prepare(c *sql.Conn, queries map[string]**sql.Stmt) (all statements, err error) {
+	for query, to := range queries {
+		if *to, err = c.PrepareContext(background, query); err != nil {
+			return nil, errors.Join(err, all.close())
+		}
+		all = append(all, *to)
+	}
+	return all, nil
+}
+
+func (all statements) close() error {
+	var errs []error
+	for _, s := range all {
+		errs = append(errs, s.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (r *reader) close() error { return errors.Join(r.statements.close(), r.conn.Close()) }
 
 // reader returns a connection for reading, which giveBack takes back.
 func (j *Journal) reader(ctx context.Context) (r *reader, err error) {

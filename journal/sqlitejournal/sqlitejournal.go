@@ -61,6 +61,7 @@ type writer struct {
 	begin, commit, rollback *sql.Stmt
 	head, insert, update    *sql.Stmt
 	fenceBefore, addFence   *sql.Stmt
+	statements              statements
 	broken                  error // the first failed statement or commit, or what a look found
 	looked                  time.Time
 	dec                     journal.Decoder
@@ -208,7 +209,7 @@ func (j *Journal) End(ctx context.Context) (journal.End, error) {
 // Describe implements journal.Describer.
 func (j *Journal) Describe() journal.Capabilities {
 	return journal.Capabilities{
-		Backend: "sqlite", Location: fmt.Sprintf("journal %s in %s", j.name, j.path),
+		Backend: "sqlite", Location: fmt.Sprintf("%s in %s", j.name, j.path),
 		Survives: journal.SurvivesProcess | journal.SurvivesMachine,
 		Fence:    true, ReadOnly: j.cfg.ReadOnly, MaxBatch: MaxBatch,
 		Notes: []string{

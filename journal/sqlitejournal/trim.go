@@ -10,21 +10,36 @@ import (
 // trimRows bounds one transaction of a trim, during which nobody can append.
 const trimRows = 512
 
-// Trim implements journal.Trimmer: it drops the entries up to through, but not
-// the newest fence and what follows it. What is to go is announced first, so that
-// no reader takes a missing entry for damage, and then removed in pieces. A trim
-// that was interrupted is completed by the next one. The file does not become
-// smaller; its pages are used again.
+// Trim implements journal.Trimmer. Fences stay in a table of their own, and the
+// newest record stays, so that the place where to go on can be told. What is to go
+// is announced first, so that no reader takes a missing entry for damage, and then
+// removed in pieces. A trim that was interrupted is completed by the next one. The
+// file does not become smaller; its pages are used again.
 func (j *Journal) Trim(ctx context.Context, through journal.Position) error {
-	for {
-		more, err := j.trimSome(ctx, through)
-		if err != nil {
-			return fmt.Errorf("trim through %d: %w", through, err)
-		}
-		if !more {
-			return nil
-		}
+	if err := j.trim(ctx, through); err != nil {
+		return fmt.Errorf("trim through %d: %w", through, err)
 	}
+	return nil
+}
+
+func (j *Journal) trim(ctx context.Context, through journal.Position) error {
+	if j.cfg.ReadOnly && j.usable(ctx) == nil {
+		return journal.ErrReadOnly
+	}
+	err := j.read(ctx, func(r *reader) error {
+		h, err := r.head(j)
+		if err != nil || h.seq == 0 {
+			return err
+		}
+		s := search{reader: r, j: j, head: h}
+		newest := s.last(func(seq journal.Seq, _ journal.Time) bool { return seq < h.seq }) + 1
+		through = min(through, newest-1)
+		return s.err
+	})
+	for more := true; more && err == nil; {
+		more, err = j.trimSome(ctx, through)
+	}
+	return err
 }
 
 // trimSome announces, or removes one piece. It returns false when nothing is left
@@ -44,11 +59,7 @@ func (j *Journal) trimSome(ctx context.Context, through journal.Position) (more 
 	if err != nil {
 		return false, j.undo(err)
 	}
-	keep := min(through, h.end)
-	if h.fenceAt > 0 {
-		keep = min(keep, h.fenceAt-1)
-	}
-	if more = keep > h.trimmed; more {
+	if keep := min(through, h.end); keep > h.trimmed {
 		h.trimmed = keep
 	} else if more, err = j.removePiece(&h); err != nil || !more {
 		if err != nil {
