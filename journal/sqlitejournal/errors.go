@@ -19,6 +19,7 @@ const (
 	sqliteReadOnly = 8
 	sqliteCorrupt  = 11
 	sqliteFull     = 13
+	sqliteCantOpen = 14
 	sqliteProtocol = 15
 	sqliteNotADB   = 26
 )

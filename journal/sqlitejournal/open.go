@@ -136,6 +136,9 @@ func (j *Journal) openError(err error) error {
 	switch code(err) {
 	case sqliteReadOnly:
 		return fmt.Errorf("%w: %w", journal.ErrReadOnly, err)
+	case sqliteCantOpen:
+		return fmt.Errorf("%w; the log and its index are made beside the database, also to read it: "+
+			"the folder must be writable, or copy the database to one that is", err)
 	case sqliteNotADB:
 		return j.corrupt(0, fmt.Errorf("%w: %w", ErrForeign, err))
 	}
