@@ -22,6 +22,9 @@ const (
 	sqliteCantOpen = 14
 	sqliteProtocol = 15
 	sqliteNotADB   = 26
+
+	// An extended one: the file ends before a page that it states to have.
+	sqliteShortRead = 10 | 2<<8
 )
 
 // errMissing: a row that was stored is not there.
@@ -40,6 +43,12 @@ func code(err error) int {
 	return 0
 }
 
+// isDamage reports whether SQLite says that the file is not what it wrote.
+func isDamage(err error) bool {
+	var e *sqlite.Error
+	return errors.As(err, &e) && (code(e) == sqliteCorrupt || code(e) == sqliteNotADB || e.Code() == sqliteShortRead)
+}
+
 // isBusy reports whether another connection holds a lock, for now. SQLite says
 // PROTOCOL when it lost the race for a lock of the log many times.
 func isBusy(err error) bool { return code(err) == sqliteBusy || code(err) == sqliteProtocol }
@@ -56,7 +65,7 @@ func (j *Journal) readError(err error) error {
 	switch {
 	case errors.As(err, &corrupt), errors.Is(err, journal.ErrLost):
 		return err
-	case code(err) == sqliteCorrupt, code(err) == sqliteNotADB:
+	case isDamage(err):
 		return j.corrupt(0, err)
 	case code(err) != 0:
 		return err

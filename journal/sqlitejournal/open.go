@@ -152,8 +152,8 @@ func (j *Journal) prepareWriter(ctx context.Context) error {
 	err := j.untilFree(ctx, false, func() (err error) {
 		w.statements, err = prepare(j.anchor, map[string]**sql.Stmt{
 			"BEGIN IMMEDIATE": &w.begin, "COMMIT": &w.commit, "ROLLBACK": &w.rollback,
-			"SELECT " + headColumns + " FROM journals WHERE id = ?":         &w.head,
-			"INSERT INTO entries (id, seq, time, data) VALUES (?, ?, ?, ?)": &w.insert,
+			"SELECT " + headColumns + " FROM journals WHERE id = ? AND name = ?":                                                              &w.head,
+			"INSERT INTO entries (id, seq, time, data) VALUES (?, ?, ?, ?)":                                                                   &w.insert,
 			`UPDATE journals SET "end" = ?, trimmed = ?, bytes = ?, seq = ?, time = ?, epoch = ?, owner = ?, fence = ?, sum = ? WHERE id = ?`: &w.update,
 			"SELECT id, data FROM fences WHERE id > ? AND id <= ? ORDER BY id DESC LIMIT 1":                                                   &w.fenceBefore,
 			"INSERT INTO fences (id, data) VALUES (?, ?)":                                                                                     &w.addFence,

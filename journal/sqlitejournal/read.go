@@ -36,7 +36,7 @@ func (j *Journal) newReader() (*reader, error) {
 	r := &reader{conn: conn}
 	r.statements, err = prepare(conn, map[string]**sql.Stmt{
 		"BEGIN": &r.begin, "COMMIT": &r.commit, "PRAGMA data_version": &r.version,
-		"SELECT " + headColumns + " FROM journals WHERE id = ?":                        &r.headOf,
+		"SELECT " + headColumns + " FROM journals WHERE id = ? AND name = ?":            &r.headOf,
 		"SELECT id, data FROM entries WHERE id > ? AND id < ? ORDER BY id LIMIT ?":      &r.rows,
 		"SELECT seq, time, data FROM entries WHERE id = ?":                              &r.entry,
 		"SELECT seq, time FROM entries WHERE id = ?":                                    &r.state,
@@ -136,14 +136,17 @@ func (r *reader) within(ctx context.Context, j *Journal, f func() error) error {
 			return err
 		}
 		err := f()
-		return errors.Join(err, exec(r.commit))
+		if end := exec(r.commit); err == nil {
+			err = end // or else SQLite may have ended it already
+		}
+		return err
 	})
 }
 
 // head reads the journal's row.
 func (r *reader) head(j *Journal) (h head, err error) {
 	var sum int64
-	if err := r.headOf.QueryRowContext(background, j.id).Scan(h.columns(&sum)...); err != nil {
+	if err := r.headOf.QueryRowContext(background, j.id, j.name).Scan(h.columns(&sum)...); err != nil {
 		return h, err
 	}
 	if sum != h.sum(j.name) {

@@ -146,7 +146,7 @@ func exec(s *sql.Stmt, args ...any) error {
 // headToWrite reads the journal's row in a transaction that writes.
 func (j *Journal) headToWrite() (h head, err error) {
 	var sum int64
-	if err := j.head.QueryRowContext(background, j.id).Scan(h.columns(&sum)...); err != nil {
+	if err := j.head.QueryRowContext(background, j.id, j.name).Scan(h.columns(&sum)...); err != nil {
 		return h, j.failed(j.readError(err))
 	}
 	if sum != h.sum(j.name) {
