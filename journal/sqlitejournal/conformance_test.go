@@ -54,6 +54,7 @@ func (p *places) config() journaltest.Config {
 func asIs(_ testing.TB, j journal.Journal) journal.Journal { return j }
 
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	p := places{wrap: asIs}
 	journaltest.Run(t, p.config())
 }
@@ -61,6 +62,7 @@ func TestConformance(t *testing.T) {
 // The contract holds through the fault wrapper too, and for a journal with others
 // beside it in the database.
 func TestConformanceThroughFaulty(t *testing.T) {
+	t.Parallel()
 	p := places{name: "b", wrap: func(tb testing.TB, j journal.Journal) journal.Journal {
 		return journaltest.NewFaulty(tb, j, 0)
 	}}

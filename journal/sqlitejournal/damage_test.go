@@ -61,6 +61,7 @@ const flips = 400
 // written, and what is not read is an error. A byte that is not used may be
 // anything.
 func TestDamagedDatabase(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	j := openAt(t, path, sqlitejournal.Config{})
 	want := fill(t, j).Entries()
@@ -128,6 +129,7 @@ func TestCutDatabase(t *testing.T) {
 
 // Rows that are changed or missing are damage, with the position of the entry.
 func TestDamagedRows(t *testing.T) {
+	t.Parallel()
 	const last = 42 // fill writes so many
 	tests := []struct {
 		name, statement string

@@ -91,7 +91,7 @@ func (j *Journal) open(ctx context.Context) error {
 // attachOrCreate finds the journal. Nothing is changed in a database that is not
 // ours, its mode neither.
 func (j *Journal) attachOrCreate(ctx context.Context) error {
-	empty, err := j.checkDatabase(background, j.anchor)
+	empty, err := j.checkDatabase(j.anchor)
 	if err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func (j *Journal) attachOrCreate(ctx context.Context) error {
 			return err
 		}
 	}
-	err = j.attach(background, j.anchor)
+	err = j.attach(j.anchor)
 	if errors.Is(err, fs.ErrNotExist) && j.cfg.Create && !j.cfg.ReadOnly {
 		err = j.create(ctx, j.anchor)
 	}

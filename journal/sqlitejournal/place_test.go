@@ -60,6 +60,7 @@ var usesUntilError = map[string]func(ctx context.Context, j *sqlitejournal.Journ
 // A handle whose files were replaced or deleted stops to acknowledge within 100 ms,
 // for good, and its followers and samples say what happened.
 func TestReplaced(t *testing.T) {
+	t.Parallel()
 	for what, replace := range replacements {
 		for use, call := range usesUntilError {
 			t.Run(what+"/"+use, func(t *testing.T) {

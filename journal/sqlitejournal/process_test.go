@@ -156,6 +156,7 @@ func rounds(t *testing.T) int {
 // A process appends under load and is killed at a random moment. What it
 // acknowledged is there, and nothing that cannot follow it.
 func TestKilledUnderLoad(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	var acked []ack
 	for round := range rounds(t) {
@@ -208,6 +209,7 @@ func checkAcked(t *testing.T, path string, acked []ack) {
 // the midst of a transaction the fence waits, and says that nothing was written
 // when its time is over. Continued, the process writes nothing behind the fence.
 func TestStoppedWriterIsFenced(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	var acked []ack
 	waited := 0

@@ -138,14 +138,11 @@ func (j *Journal) positionOf(id int64) journal.Position {
 }
 
 // checkDatabase finds out whether a database is ours. It returns true for one that is empty.
-func (j *Journal) checkDatabase(ctx context.Context, c *sql.Conn) (empty bool, err error) {
+func (j *Journal) checkDatabase(c *sql.Conn) (empty bool, err error) {
 	var app, version, tables int64
-	for query, to := range map[string]*int64{
-		"PRAGMA application_id": &app, "PRAGMA user_version": &version, "SELECT count(*) FROM sqlite_schema": &tables,
-	} {
-		if err := c.QueryRowContext(ctx, query).Scan(to); err != nil {
-			return false, j.readError(err)
-		}
+	const query = "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema) FROM pragma_application_id, pragma_user_version"
+	if err := c.QueryRowContext(background, query).Scan(&app, &version, &tables); err != nil {
+		return false, j.readError(err)
 	}
 	switch {
 	case app == 0 && version == 0 && tables == 0:
@@ -164,8 +161,8 @@ func (j *Journal) checkDatabase(ctx context.Context, c *sql.Conn) (empty bool, e
 // all rows: an index could lose a name, and the journal would be made anew. For
 // the same reason the ids must be 1, 2, 3 and so on, and nothing may lie beyond
 // the last one. last is the largest id.
-func (j *Journal) find(ctx context.Context, c *sql.Conn) (id, last int64, err error) {
-	rows, err := c.QueryContext(ctx, "SELECT id, name, "+headColumns+" FROM journals ORDER BY id")
+func (j *Journal) find(c *sql.Conn) (id, last int64, err error) {
+	rows, err := c.QueryContext(background, "SELECT id, name, "+headColumns+" FROM journals ORDER BY id")
 	if err != nil {
 		return 0, 0, j.readError(err)
 	}
@@ -188,7 +185,7 @@ func (j *Journal) find(ctx context.Context, c *sql.Conn) (id, last int64, err er
 		return 0, 0, j.readError(err)
 	}
 	var beyond int64
-	err = c.QueryRowContext(ctx, "SELECT count(*) FROM (SELECT 1 FROM entries WHERE id >= ? LIMIT 1)", (last+1)<<positionBits).Scan(&beyond)
+	err = c.QueryRowContext(background, "SELECT count(*) FROM (SELECT 1 FROM entries WHERE id >= ? LIMIT 1)", (last+1)<<positionBits).Scan(&beyond)
 	if err != nil {
 		return 0, 0, j.readError(err)
 	}
@@ -220,7 +217,7 @@ func (j *Journal) create(ctx context.Context, c *sql.Conn) error {
 }
 
 func (j *Journal) createWithin(c *sql.Conn) error {
-	empty, err := j.checkDatabase(background, c)
+	empty, err := j.checkDatabase(c)
 	if err != nil {
 		return err
 	}
@@ -230,7 +227,7 @@ func (j *Journal) createWithin(c *sql.Conn) error {
 			return fmt.Errorf("make the tables: %w", err)
 		}
 	}
-	id, last, err := j.find(background, c)
+	id, last, err := j.find(c)
 	if err != nil {
 		return err
 	}
@@ -248,14 +245,26 @@ func (j *Journal) createWithin(c *sql.Conn) error {
 	return nil
 }
 
-// attach finds the journal in a database that has it.
-func (j *Journal) attach(ctx context.Context, c *sql.Conn) error {
-	empty, err := j.checkDatabase(ctx, c)
+// attach finds the journal in a database that has it, in one transaction: others
+// may be making theirs.
+func (j *Journal) attach(c *sql.Conn) error {
+	if _, err := c.ExecContext(background, "BEGIN"); err != nil {
+		return err
+	}
+	err := j.attachWithin(c)
+	if _, end := c.ExecContext(background, "COMMIT"); err == nil {
+		err = end // or else SQLite may have ended it already
+	}
+	return err
+}
+
+func (j *Journal) attachWithin(c *sql.Conn) error {
+	empty, err := j.checkDatabase(c)
 	if err != nil {
 		return err
 	}
 	if !empty {
-		if j.id, _, err = j.find(ctx, c); err != nil {
+		if j.id, _, err = j.find(c); err != nil {
 			return err
 		}
 	}

@@ -41,6 +41,7 @@ func put(t *testing.T, j *sqlitejournal.Journal, p *journaltest.Pen, data []byte
 // What is trimmed is gone from the table, in pieces; positions are not used again,
 // the newest record stays, and the fence is known.
 func TestTrim(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	j := openAt(t, path, sqlitejournal.Config{})
 	other := openAt(t, path, sqlitejournal.Config{Name: "other"})
@@ -108,6 +109,7 @@ func TestTrimWithoutRecordsAndInterrupted(t *testing.T) {
 // From where Locate leads, a Reader reaches each record of each place, also when
 // the beginning is gone; and it leads near to it.
 func TestLocate(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	j := openAt(t, path, sqlitejournal.Config{})
 	p := many(t, j)
@@ -166,6 +168,7 @@ func readOn(t *testing.T, j journal.Journal, from journal.Cursor, seq journal.Se
 // Pages are read one after the other: by bytes, an entry larger than one, and by
 // rows.
 func TestPages(t *testing.T) {
+	t.Parallel()
 	j := openAt(t, newPath(t), sqlitejournal.Config{})
 	p := journaltest.NewPen("a")
 	must(t, p.Fence(t.Context(), j, 1))
