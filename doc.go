@@ -32,6 +32,7 @@
 //	journal/journalurl       opens any journal by its URL
 //	journal/filejournal      a journal in a folder, and archives
 //	journal/natsjournal      a journal in a JetStream stream
+//	journal/sqlitejournal    journals in a SQLite database
 //	journal/memjournal       a journal in memory: the reference, and for tests
 //	journal/journaltest      the suite that every backend passes
 //	journal                  records, batches, fences, the chain, Writer and Reader

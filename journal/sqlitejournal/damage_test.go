@@ -183,10 +183,11 @@ func TestDamagedRows(t *testing.T) {
 	}
 }
 
-// The log of a process that died is taken as far as its checksums hold. What is
-// damaged before its synced end cannot be told from an end: the journal is then a
-// prefix, never something else. That is SQLite's, and the package comment says so.
-func TestDamagedLogIsAPrefix(t *testing.T) {
+// The log of a process that died is damage if it is bad before its last
+// transaction. In the last one, bad cannot be told from interrupted: then it alone
+// is missing.
+func TestDamagedLog(t *testing.T) {
+	t.Parallel()
 	path := newPath(t)
 	j := openAt(t, path, sqlitejournal.Config{})
 	want := fill(t, j).Entries()
@@ -195,26 +196,35 @@ func TestDamagedLogIsAPrefix(t *testing.T) {
 	log, err := os.ReadFile(path + "-wal")
 	must(t, err)
 	copied := newPath(t)
+	must(t, os.WriteFile(copied, database, 0o600))
+	must(t, os.WriteFile(copied+"-wal", log, 0o600))
+	whole, err := readThrough(t.Context(), copied)
+	if err != nil || len(whole) != len(want) {
+		t.Fatalf("the log as it was left: %d entries, %v, want %d", len(whole), err, len(want))
+	}
 	shorter := 0
-	for i := range 60 {
+	const places = 97
+	for at := 0; at < len(log); at += len(log) / places {
 		damaged := bytes.Clone(log)
-		damaged[len(log)*(i+1)/61] ^= 0x10
+		damaged[at] ^= 0x10
 		must(t, os.WriteFile(copied, database, 0o600))
 		must(t, os.WriteFile(copied+"-wal", damaged, 0o600))
 		got, err := readThrough(t.Context(), copied)
-		if err != nil {
-			continue // so much is gone that there is no journal
-		}
-		if len(got) < len(want) {
+		var corrupt *journal.CorruptError
+		switch {
+		case errors.As(err, &corrupt) && corrupt.Source == copied+"-wal" && corrupt.Offset >= 0 && corrupt.Offset <= int64(at):
+		case err == nil && len(got) == len(want)-1 && at > len(log)*9/10:
 			shorter++
+		default:
+			t.Errorf("byte %d of %d: %d entries, %v, want a CorruptError of the log, or the last entry missing", at, len(log), len(got), err)
 		}
 		for k := range got {
 			if !bytes.Equal(got[k], want[k].Data) {
-				t.Fatalf("entry %d is not what was written", k+1)
+				t.Fatalf("byte %d: entry %d is not what was written", at, k+1)
 			}
 		}
 	}
-	if shorter == 0 {
-		t.Error("no flip shortened the journal: the package comment says too little")
+	if shorter == 0 || shorter > places/10 {
+		t.Errorf("%d of %d flips shortened the journal, want those of the last transaction", shorter, places)
 	}
 }

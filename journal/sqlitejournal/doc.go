@@ -61,12 +61,20 @@
 // handle that writes is broken then. So an acknowledgement says that 100 ms
 // before it the files were there.
 //
+// # A log that was damaged
+//
+// After a crash SQLite reads its log up to the first frame with a wrong checksum
+// and takes that for the end. Open looks first whether something was synced behind
+// such a frame, and if so refuses the database (log.go): nothing that was
+// acknowledged is dropped silently. The last transaction has nothing behind it. If
+// it is bad, it is taken for one that was interrupted, though it may have been
+// acknowledged. What was moved into the database, which happens each time that
+// the log has about 4 MiB and when the last handle is closed, is not subject to
+// that.
+//
 // # What it does not do
 //
-// It does not check entries or their chain, which readers do. It cannot tell a
-// log whose synced end was damaged while the database was closed from one that
-// ends there: SQLite takes the first frame with a wrong checksum for the end.
-// What was moved into the database, which happens each time that the log has
-// about 4 MiB and when the last handle is closed, is not subject to that. It
-// cannot tell a database that was overwritten in place by another program.
+// It does not check entries or their chain, which readers do. It cannot tell a log
+// that was cut off at the end of a transaction, or removed, from one that ends
+// there, nor a database that was overwritten in place by another program.
 package sqlitejournal

@@ -60,7 +60,25 @@ func TestFullDisk(t *testing.T) {
 	j := openAt(t, path, sqlitejournal.Config{})
 	p := journaltest.NewPen("a")
 	must(t, p.Fence(t.Context(), j, 1))
-	wantFull(t, j, p, func() { must(t, os.Remove(ballast)) })
+	refusals := 0
+	wantFull(t, j, p, func() {
+		for size := 100_000; size > 3000; size -= 500 { // each leaves less of itself in the log than the one before
+			if err := p.Append(t.Context(), j, journaltest.Records(1, size)...); errors.Is(err, journal.ErrFull) {
+				refusals++
+			}
+		}
+		must(t, os.Remove(ballast))
+	})
+	if refusals == 0 {
+		t.Error("nothing was refused")
+	}
+	crashed := newPath(t)
+	for _, suffix := range []string{"", "-wal"} { // what the log has behind its end is no damage
+		b, err := os.ReadFile(path + suffix)
+		must(t, err)
+		must(t, os.WriteFile(crashed+suffix, b, 0o600))
+	}
+	wantEntries(t, openAt(t, crashed, sqlitejournal.Config{}), 0, p.Entries())
 	closing(t, j)
 	j = openAt(t, path, sqlitejournal.Config{})
 	wantEntries(t, j, 0, p.Entries())

@@ -40,6 +40,10 @@ func open(ctx context.Context, path string, cfg Config) (*Journal, error) {
 	if j.place, err = placeOf(path); err != nil {
 		return nil, err
 	}
+	if err := checkLog(path + "-wal"); err != nil {
+		j.place.release()
+		return nil, err
+	}
 	j.db = sql.OpenDB(&connector{j})
 	j.db.SetMaxIdleConns(0) // a reader and the anchor keep theirs
 	if err := j.open(ctx); err != nil {
