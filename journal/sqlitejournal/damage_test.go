@@ -228,3 +228,37 @@ func TestDamagedLog(t *testing.T) {
 		t.Errorf("%d of %d flips shortened the journal, want those of the last transaction", shorter, places)
 	}
 }
+
+// What attempts that did not succeed left behind the end of the log is no damage:
+// each is a transaction in full, and none continues the other.
+func TestLogWithLeftovers(t *testing.T) {
+	path := newPath(t)
+	p := fill(t, openAt(t, path, sqlitejournal.Config{}))
+	logAfter := func(size int) (log, batch []byte) {
+		copied := newPath(t)
+		for _, suffix := range []string{"", "-wal"} {
+			b, err := os.ReadFile(path + suffix)
+			must(t, err)
+			must(t, os.WriteFile(copied+suffix, b, 0o600))
+		}
+		j := openAt(t, copied, sqlitejournal.Config{})
+		batch = journaltest.Batch(p.Cursor(), journaltest.Records(1, size)...)
+		_, err := j.Append(t.Context(), 2, p.Cursor().Pos, batch)
+		must(t, err)
+		log, err = os.ReadFile(copied + "-wal")
+		must(t, err)
+		return log, batch
+	}
+	log, batch := logAfter(1000)
+	for _, size := range []int{30_000, 90_000} {
+		attempt, _ := logAfter(size)
+		log = append(log, attempt[len(log):]...)
+	}
+	database, err := os.ReadFile(path)
+	must(t, err)
+	crashed := newPath(t)
+	must(t, os.WriteFile(crashed, database, 0o600))
+	must(t, os.WriteFile(crashed+"-wal", log, 0o600))
+	want := append(p.Entries(), journal.Entry{Pos: p.Cursor().Pos + 1, Data: batch})
+	wantEntries(t, openAt(t, crashed, sqlitejournal.Config{}), 0, want)
+}

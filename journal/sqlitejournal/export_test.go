@@ -13,3 +13,6 @@ func (j *Journal) Limit(pages int) error {
 	_, err := j.anchor.ExecContext(background, fmt.Sprintf("PRAGMA max_page_count = %d", pages))
 	return err
 }
+
+// Watch returns a channel that is closed when this process writes to the journal.
+func (j *Journal) Watch() <-chan struct{} { return j.place.watch(j.id) }

@@ -75,3 +75,23 @@ func TestSlowFollowerDoesNotHoldTheLog(t *testing.T) {
 		break
 	}
 }
+
+// A write wakes the followers of its journal in all handles of the process, and no
+// others.
+func TestWriteWakes(t *testing.T) {
+	path := newPath(t)
+	j, same := openAt(t, path, sqlitejournal.Config{}), openAt(t, path, sqlitejournal.Config{})
+	other := openAt(t, path, sqlitejournal.Config{Name: "other"})
+	mine, others := same.Watch(), other.Watch()
+	journaltest.Write(t, j, 1)
+	select {
+	case <-mine:
+	default:
+		t.Error("a follower of the same journal was not woken")
+	}
+	select {
+	case <-others:
+		t.Error("a follower of another journal was woken")
+	default:
+	}
+}

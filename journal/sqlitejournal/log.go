@@ -135,4 +135,3 @@ func (l *log) sum(s [2]uint32, b []byte) [2]uint32 {
 	}
 	return s
 }
-

@@ -104,7 +104,7 @@ func TestReplacedBeforeAReaderIsOpened(t *testing.T) {
 	path := newPath(t)
 	j := openAt(t, path, sqlitejournal.Config{})
 	journaltest.Write(t, j, 3) // no reader was needed
-	replacements["another in its place"](t, path)
+	replacements["a copy in its place"](t, path)
 	if got, err := drain(t.Context(), j, 0); !errors.Is(err, journal.ErrLost) {
 		t.Errorf("read %d entries, %v, want ErrLost", len(got), err)
 	}
