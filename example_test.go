@@ -32,7 +32,7 @@ func (t *tally) Restore(r io.Reader) error  { _, err := fmt.Fscanln(r, &t.sum); 
 func Example() {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	j := memjournal.New() // for tests; to keep it: filejournal.Open, natsjournal.Open
+	j := memjournal.New() // for tests; to keep it: filejournal.Open, natsjournal.Open, sqlitejournal.Open
 	var nodes []*node.Node
 	for _, name := range []string{"a", "b"} {
 		n, err := node.New(node.Config{Name: name, Journal: j, Machine: machine.Definition{
