@@ -114,6 +114,7 @@ type promotion struct {
 	PromoteRequest
 	ctx    context.Context // bounds the drain and the fence; ends with the request's deadline only
 	began  time.Time
+	asked  journal.Time // when it was asked, by the clock that stamps records
 	result chan promoted
 	level  bool          // this node followed level with the journal when it was asked
 	tenure journal.Epoch // that it knew then
@@ -143,7 +144,7 @@ func (n *Node) Promote(ctx context.Context, req PromoteRequest) (Report, error) 
 	}
 	pctx, cancel := n.promoteContext(ctx)
 	defer cancel()
-	p := &promotion{PromoteRequest: req, ctx: pctx, began: time.Now(), result: make(chan promoted, 1)}
+	p := &promotion{PromoteRequest: req, ctx: pctx, began: time.Now(), asked: journal.TimeOf(n.cfg.now()), result: make(chan promoted, 1)}
 	v := n.view.Load()
 	p.level, p.tenure = v.state == Following && n.meter.Progress().CaughtUp, v.tenure.Epoch
 	n.log.Info("promotion requested", "event", "promotion.requested", "operation", req.Operation, "actor", req.Actor, "reason", req.Reason)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -825,3 +826,48 @@ func TestPromoteTheOldPrimaryAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// A promotion that is asked for after another one was answered is no race, although
+// the node has not read yet who took over.
+func TestPromotionsOneAfterTheOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memjournal.New()
+		slow := &withholding{Journal: store.Handle()}
+		a, b := join(t, store.Handle(), "a", nil), join(t, slow, "b", nil)
+		time.Sleep(time.Second + 10*time.Millisecond) // b is level, and its next look at the tail far away
+		slow.held.Store(true)
+		if _, err := a.Promote(t.Context(), node.PromoteRequest{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Millisecond)
+		time.AfterFunc(5*time.Millisecond, func() { slow.held.Store(false) })
+		if r, err := b.Promote(t.Context(), node.PromoteRequest{}); err != nil || r.Epoch != 2 {
+			t.Errorf("promotion after another one: epoch %d, %v; want 2", r.Epoch, err)
+		}
+	})
+}
+
+// A withholding journal is read late while it is held.
+type withholding struct {
+	journal.Journal
+	held atomic.Bool
+}
+
+func (w *withholding) Follow(ctx context.Context, after journal.Position) iter.Seq2[journal.Entry, error] {
+	return func(yield func(journal.Entry, error) bool) {
+		for e, err := range w.Journal.Follow(ctx, after) {
+			for w.held.Load() && ctx.Err() == nil {
+				time.Sleep(time.Millisecond)
+			}
+			if ctx.Err() != nil || !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+func (w *withholding) End(ctx context.Context) (journal.End, error) {
+	return journal.SampleEnd(ctx, w.Journal)
+}
+
+func (w *withholding) Describe() journal.Capabilities { return journal.Describe(w.Journal) }

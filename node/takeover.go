@@ -174,13 +174,15 @@ const settles = time.Second
 
 // raced tells why this request lost against another one made at the same time, or
 // returns nil. One who did not name the epoch meant the primary that there was:
-// not one that took over since, or just before.
+// not one that took over since, or just before. A node that had only not read yet
+// who took over before it was asked did not lose: the clocks of the two decide that.
 func (t *takeover) raced() error {
 	tenure := t.view.Load().tenure
+	_, start := t.replica.Tenure()
 	switch age := t.p.began.Sub(t.tenureMet); {
 	case t.p.Expect.Epoch != nil:
 		return nil // compared with the epoch that is open now
-	case t.p.level && tenure.Epoch != t.p.tenure:
+	case t.p.level && tenure.Epoch != t.p.tenure && start >= t.p.asked:
 		return fmt.Errorf("%s took over while this request was under way: to replace it, expect epoch %d", tenure.Node, tenure.Epoch)
 	case slices.Contains(t.p.Accept, "primary") && age < settles:
 		return fmt.Errorf("%s took over %v before this request: to replace it, expect epoch %d", tenure.Node, age.Round(time.Millisecond), tenure.Epoch)
