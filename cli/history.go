@@ -29,6 +29,7 @@ func (e *Env) openHistory(ctx context.Context) (*history, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.warnRecovered(j)
 	h := &history{journal: j}
 	if h.end, h.damage, err = sampleEnd(ctx, j); err == nil {
 		h.replica, err = machine.NewReplica(e.App.Machine)

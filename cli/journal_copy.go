@@ -65,6 +65,7 @@ func (e *Env) copyJournal(ctx context.Context, from, to string) error {
 		return err
 	}
 	defer src.Close()
+	e.warnRecovered(src)
 	end, err := journal.SampleEnd(ctx, src)
 	if err != nil {
 		return fmt.Errorf("find the end of %s: %w", journal.Describe(src).Location, err)

@@ -51,6 +51,7 @@ func (e *Env) export(ctx context.Context, j journal.Journal, end journal.End, pa
 	if err != nil {
 		return err
 	}
+	e.warnRecovered(j)
 	bar := e.newProgress("export", uint64(end.Seq))
 	c, err := filejournal.ExportFile(ctx, path, j, filejournal.ExportConfig{Progress: func(c journal.Cursor) { bar.at(uint64(c.Seq)) }})
 	bar.end()

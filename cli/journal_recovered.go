@@ -27,11 +27,31 @@ func recoveredTail(j journal.Journal) (filejournal.Recovery, bool) {
 // an entry is made durable with the one after it (docs/GUARANTEES.md).
 const mayBeAcknowledged = "if the machine lost its power, the last entry may have been acknowledged"
 
-// warnRecovered says on the standard error what opening j for writing set aside.
+// tailWords tells what opening j found behind its end and set aside or, where it
+// is open read-only, left out.
+func tailWords(j journal.Journal, r filejournal.Recovery) string {
+	did := "left out, as the journal is open read-only"
+	if r.CutFile != "" {
+		did = "set aside in " + r.CutFile
+	}
+	return fmt.Sprintf("%d bytes behind the end of %s, at byte %d of %s, are of a write that was interrupted; %s; %s",
+		r.CutBytes, journal.Describe(j).Location, r.CutOffset, r.CutSource, did, mayBeAcknowledged)
+}
+
+// tailNotes tells what this opening of j, and earlier ones, set aside or left out.
+func tailNotes(j journal.Journal) []string {
+	notes := []string{}
+	if r, ok := recoveredTail(j); ok {
+		notes = append(notes, tailWords(j, r))
+	}
+	return append(notes, cutNotes(journal.Describe(j))...)
+}
+
+// warnRecovered says on the standard error, --quiet or not, what opening j set
+// aside or left out: whoever relies on the journal must hear it.
 func (e *Env) warnRecovered(j journal.Journal) {
 	if r, ok := recoveredTail(j); ok {
-		fmt.Fprintf(e.Stderr, "warning: %d bytes behind the end of %s, at byte %d of %s, are of a write that was interrupted; set aside in %s; %s\n",
-			r.CutBytes, journal.Describe(j).Location, r.CutOffset, r.CutSource, r.CutFile, mayBeAcknowledged)
+		fmt.Fprintf(e.Stderr, "warning: %s\n", tailWords(j, r))
 	}
 }
 

@@ -14,21 +14,23 @@ import (
 
 // journalVerified is what journal verify prints with --json.
 type journalVerified struct {
-	Result   string  `json:"result"` // sound, damaged, interrupted or stopped
-	Journal  string  `json:"journal"`
-	Entries  uint64  `json:"entries"`
-	First    uint64  `json:"from_seq"` // the oldest record left; what was before it is pruned
-	Records  uint64  `json:"records"`
-	Fences   uint64  `json:"fences"`
-	Dead     uint64  `json:"dead_batches"`
-	Void     uint64  `json:"void_fences"`
-	Digests  uint64  `json:"stated_digests"` // their values are not checked
-	Seq      uint64  `json:"end_seq"`
-	Position uint64  `json:"end_position"`
-	Epoch    uint64  `json:"epoch"`
-	Chain    string  `json:"chain"`
-	Seconds  float64 `json:"seconds"`
-	Error    string  `json:"error,omitempty"`
+	Result   string   `json:"result"` // sound, damaged, interrupted or stopped
+	Journal  string   `json:"journal"`
+	Entries  uint64   `json:"entries"`
+	First    uint64   `json:"from_seq"` // the oldest record left; what was before it is pruned
+	Records  uint64   `json:"records"`
+	Fences   uint64   `json:"fences"`
+	Dead     uint64   `json:"dead_batches"`
+	Void     uint64   `json:"void_fences"`
+	Digests  uint64   `json:"stated_digests"` // their values are not checked
+	Seq      uint64   `json:"end_seq"`
+	Position uint64   `json:"end_position"`
+	Epoch    uint64   `json:"epoch"`
+	Chain    string   `json:"chain"`
+	LeftOut  int64    `json:"left_out_bytes"` // behind the end; they may have been acknowledged
+	Notes    []string `json:"notes"`          // of what recoveries left out or set aside
+	Seconds  float64  `json:"seconds"`
+	Error    string   `json:"error,omitempty"`
 }
 
 func (e *Env) journalVerifyCommand() *cobra.Command {
@@ -36,7 +38,8 @@ func (e *Env) journalVerifyCommand() *cobra.Command {
 		Use: "verify", Short: "Check gaps, epochs, checksums and the chain of a journal; needs no machine",
 		Long: "Reads the whole journal and checks every checksum, the chain, the numbering, the epochs, each record's form, and that\n" +
 			"outcome digests are stated of the ends of earlier batches, one for each. Whether a digest is right needs the machine:\n" +
-			"\"" + e.App.Name + " verify\" replays the journal and compares them. Exit 6 and the place if anything is damaged.",
+			"\"" + e.App.Name + " verify\" replays the journal and compares them. Exit 6 and the place if anything is damaged. The torn\n" +
+			"end that a loss of power leaves is no damage: it is said, and that it may have been acknowledged, and the exit code is 0.",
 		Example: "  " + e.App.Name + " journal verify --journal file:understudy-data",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -59,7 +62,10 @@ func (e *Env) journalVerify(ctx context.Context, j journal.Journal, end journal.
 	if err != nil {
 		return err
 	}
-	v := journalVerified{Result: "sound", Journal: journal.Describe(j).Location, First: uint64(oldest)}
+	v := journalVerified{Result: "sound", Journal: journal.Describe(j).Location, First: uint64(oldest), Notes: tailNotes(j)}
+	if r, ok := recoveredTail(j); ok {
+		v.LeftOut = r.CutBytes
+	}
 	bar := e.newProgress("verify", uint64(end.Seq))
 	var records []journal.Record
 	var last journal.Cursor
@@ -116,12 +122,24 @@ func (e *Env) journalVerify(ctx context.Context, j journal.Journal, end journal.
 	if v.Dead+v.Void > 0 {
 		fmt.Fprintf(e.Stdout, "warning   %d dead batches and %d void fences, which every reader passes over\n", v.Dead, v.Void)
 	}
+	for _, n := range v.Notes {
+		fmt.Fprintf(e.Stdout, "note      %s\n", n)
+	}
 	if err != nil {
 		fmt.Fprintf(e.Stdout, "%-9s stopped after seq %s of %s\n", v.Result, grouped(v.Seq), grouped(uint64(end.Seq)))
 		return err
 	}
-	fmt.Fprintf(e.Stdout, "sound     chain %s\n", last.Chain.Short())
+	fmt.Fprintf(e.Stdout, "sound     %schain %s\n", v.soundTo(), last.Chain.Short())
 	return nil
+}
+
+// soundTo says how far a journal is sound where that is not all that lies in it:
+// what was left out may have been acknowledged, and "sound" alone would hide it.
+func (v *journalVerified) soundTo() string {
+	if v.LeftOut == 0 {
+		return ""
+	}
+	return fmt.Sprintf("up to seq %s; %s behind it left out, which may have been acknowledged   ", grouped(v.Seq), counted(int(v.LeftOut), "byte"))
 }
 
 // verifiedTo is the word for an error that ended journal verify: whatever is not
@@ -139,7 +157,7 @@ func verifiedTo(ctx context.Context, err error) string {
 // unopenedJournal is for a journal that could not be opened: if opening it found
 // damage, that is the result of journal verify.
 func (e *Env) unopenedJournal(ctx context.Context, err error) error {
-	v := journalVerified{Result: verifiedTo(ctx, err), Journal: journalurl.Redact(e.Global.Journal), Error: err.Error()}
+	v := journalVerified{Result: verifiedTo(ctx, err), Journal: journalurl.Redact(e.Global.Journal), Notes: []string{}, Error: err.Error()}
 	if v.Result != resultDamaged || !e.Global.JSON {
 		return err
 	}
