@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -21,6 +22,7 @@ type journalPruned struct {
 	Through uint64 `json:"through_position"` // what is dropped, or would be; 0: nothing
 	Before  uint64 `json:"before_seq"`       // the first record that is kept
 	Trimmed uint64 `json:"trimmed_through"`  // what is gone, by now
+	Left    int    `json:"leftover_files"`   // of an earlier prune that was interrupted: as "pruned" says
 	Kept    string `json:"kept,omitempty"`   // why not all that was asked for is dropped
 }
 
@@ -31,7 +33,8 @@ func (e *Env) journalPruneCommand() *cobra.Command {
 		Use: "prune", Short: "Drop the oldest entries, for good",
 		Long: "Drops the entries whose records all lie before --before, as far as the backend can. A file journal drops whole segment\n" +
 			"files, and keeps the one with the newest fence and all behind it: of a tenure that never ended only what lies before it.\n" +
-			"Other journals keep their newest record. Without --yes it only says what it would drop. Where nothing is dropped it exits with 1.\n\n" +
+			"Other journals keep their newest record. Without --yes it only says what it would drop. Where nothing is dropped it exits with 1,\n" +
+			"where it may be dropped in part with 3: the same command ends what was interrupted.\n\n" +
 			"A node that has not applied what is dropped, one that starts anew among them, cannot read the journal from its start any\n" +
 			"more and halts: export the journal first, and prune only what no node will need.",
 		Example: "  " + e.App.Name + " journal prune --journal file:understudy-data --before -1000",
@@ -53,6 +56,7 @@ type pruning struct {
 	asked journal.Position // the last that lies before the place
 	drops journal.Position // the last that the backend will drop; 0: nothing
 	first journal.Seq      // kept then
+	left  int              // files that an earlier prune left, which go as well
 	kept  string           // why drops is less than asked; "" if it is not
 	hint  string           // how more could be dropped
 }
@@ -74,26 +78,23 @@ func (e *Env) prune(cmd *cobra.Command, j journal.Journal, end journal.End, befo
 	if p.drops == 0 && p.kept == "" {
 		p.kept = "no record lies before " + before
 	}
-	drop := yes && p.drops > 0
-	if drop {
-		if err := journal.Trim(ctx, j, p.asked); err != nil {
-			return err
-		}
-		was := end.First
-		if end, err = journal.SampleEnd(ctx, j); err != nil {
-			return fmt.Errorf("find what is left: %w", err)
-		}
-		if p.first, err = oldestSeq(ctx, j, end); err != nil {
-			return err
-		}
-		drop, p.drops = end.First > was, end.First
-	}
-	if err := e.printPruned(j, end, &p, drop, yes); err != nil || drop {
+	left, err := leftBehind(j, end.First)
+	if err != nil {
 		return err
 	}
-	nothing := WithCode(admin.ExitNotDone, errors.New("nothing changed"))
+	p.left = left
+	dropped := false
+	if yes {
+		if dropped, err = e.drop(ctx, j, &end, &p); err != nil {
+			return err
+		}
+	}
+	if err := e.printPruned(j, end, &p, dropped, yes); err != nil || dropped {
+		return err
+	}
+	nothing := WithCode(admin.ExitNotDone, errors.New(nothingChanged(j)))
 	switch {
-	case p.drops > 0:
+	case p.drops > 0 || p.left > 0:
 		return WithHint(nothing, "%s --yes drops them", again(cmd))
 	case p.hint != "":
 		return WithHint(nothing, "%s", p.hint)
@@ -101,11 +102,79 @@ func (e *Env) prune(cmd *cobra.Command, j journal.Journal, end journal.End, befo
 	return nothing
 }
 
+// drop drops what p says, or if that is nothing what an earlier prune left, and says
+// whether that changed anything. It takes p and end to what is true then.
+func (e *Env) drop(ctx context.Context, j journal.Journal, end *journal.End, p *pruning) (bool, error) {
+	if p.drops == 0 && p.left == 0 {
+		return false, nil
+	}
+	through := p.asked
+	if p.drops == 0 {
+		through = end.First // no more than what is gone already
+	}
+	if err := journal.Trim(ctx, j, through); err != nil {
+		return false, halfPruned(err)
+	}
+	was, left := end.First, p.left
+	var err error
+	if *end, err = journal.SampleEnd(ctx, j); err != nil {
+		return false, halfPruned(fmt.Errorf("find what is left: %w", err))
+	}
+	if p.first, err = oldestSeq(ctx, j, *end); err != nil {
+		return false, halfPruned(err)
+	}
+	if p.left, err = leftBehind(j, end.First); err != nil {
+		return false, halfPruned(err)
+	}
+	p.drops, p.left = 0, left-p.left
+	if end.First > was {
+		p.drops = end.First
+	}
+	return p.drops > 0 || p.left > 0, nil
+}
+
+// halfPruned is an error that ended a prune which may have dropped entries already.
+func halfPruned(err error) error {
+	if journal.OutcomeOf(err) == journal.NotDone {
+		return err
+	}
+	if errors.Is(err, context.Canceled) {
+		return WithHint(err, "what was to be dropped may be gone, in part or all of it: the same command ends it")
+	}
+	return WithHint(WithCode(admin.ExitUnknown, fmt.Errorf("what was to be dropped may be gone, in part or all of it: %w", err)),
+		"the same command goes on, and journal info says where the journal begins")
+}
+
+// leftBehind returns how many segments before first an earlier prune left, which was
+// interrupted after it had said that they are gone.
+func leftBehind(j journal.Journal, first journal.Position) (int, error) {
+	starts, err := journal.Segments(j)
+	if errors.Is(err, journal.ErrUnsupported) {
+		return 0, nil
+	}
+	n := 0
+	for _, s := range starts {
+		if s < first {
+			n++
+		}
+	}
+	return n, err
+}
+
+// nothingChanged says that nothing was dropped, and no more than that if opening the
+// journal changed it.
+func nothingChanged(j journal.Journal) string {
+	if r, ok := recoveredTail(j); ok && r.CutFile != "" {
+		return "nothing was dropped; opening the journal set its torn end aside, as any writer would have"
+	}
+	return "nothing changed"
+}
+
 // printPruned says what was dropped, or would be.
 func (e *Env) printPruned(j journal.Journal, end journal.End, p *pruning, dropped, yes bool) error {
 	out := journalPruned{
 		Journal: journal.Describe(j).Location, Pruned: dropped, Through: uint64(p.drops), Before: uint64(p.first),
-		Trimmed: uint64(end.First), Kept: p.kept,
+		Trimmed: uint64(end.First), Left: p.left, Kept: p.kept,
 	}
 	if e.Global.JSON {
 		return json.NewEncoder(e.Stdout).Encode(out)
@@ -114,15 +183,22 @@ func (e *Env) printPruned(j journal.Journal, end journal.End, p *pruning, droppe
 	if yes {
 		did = "dropped"
 	}
-	var err error
-	if p.drops == 0 {
-		_, err = fmt.Fprintf(e.Stdout, "%s nothing of %s: %s\n", did, out.Journal, p.kept)
-		return err
+	var lines []string
+	if p.left > 0 {
+		lines = append(lines, fmt.Sprintf("%s %s that an earlier prune of %s left", did, counted(p.left, "file"), out.Journal))
 	}
-	_, err = fmt.Fprintf(e.Stdout, "%s records before seq %d, through position %d of %s\n", did, p.first, p.drops, out.Journal)
-	if err == nil && p.kept != "" {
-		_, err = fmt.Fprintf(e.Stdout, "kept more than asked for: %s\n", p.kept)
+	switch {
+	case p.drops > 0:
+		lines = append(lines, fmt.Sprintf("%s records before seq %d, through position %d of %s", did, p.first, p.drops, out.Journal))
+		if p.kept != "" {
+			lines = append(lines, "kept more than asked for: "+p.kept)
+		}
+	case p.left > 0:
+		lines = append(lines, "no more than that: "+p.kept)
+	default:
+		lines = append(lines, fmt.Sprintf("%s nothing of %s: %s", did, out.Journal, p.kept))
 	}
+	_, err := fmt.Fprintln(e.Stdout, strings.Join(lines, "\n"))
 	return err
 }
 
