@@ -29,7 +29,7 @@ func (e *Env) journalCopyCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "copy URL", Short: "Copy the journal to another backend, byte for byte, and prove it by the chain",
 		Long: "Copies every entry of --journal to the journal at URL, which is made if it is missing, and proves the copy by the\n" +
-			"chain. A copy that was interrupted goes on where it stopped. Nobody may lead the copy meanwhile. A pruned journal cannot\n" +
+			"chain. A copy that was interrupted keeps what it has, exits with 3, and goes on where it stopped. Nobody may lead the copy meanwhile. A pruned journal cannot\n" +
 			"be copied: export it.",
 		Example: "  " + e.App.Name + " journal copy file:copy-data --journal file:understudy-data",
 		Args:    cobra.ExactArgs(1),
@@ -90,13 +90,8 @@ func (e *Env) copyJournal(ctx context.Context, from, to string) error {
 	bar := e.newProgress("copy", uint64(end.Seq))
 	c, err := journal.Copy(ctx, dst, src, func(c journal.Cursor) { bar.at(uint64(c.Seq)) })
 	bar.end()
-	switch {
-	case errors.Is(err, journal.ErrDiffer):
-		return WithHint(WithCode(admin.ExitNotDone, err), "it holds another history: copy to a journal that is new, or to one that an earlier copy of this one left")
-	case err != nil && c.Entries+c.Already > 0:
-		return WithHint(err, "what was copied is kept: the same command goes on from seq %d", c.Source.Seq)
-	case err != nil:
-		return err
+	if err != nil {
+		return halfCopied(c, err)
 	}
 	out := journalCopied{
 		From: journal.Describe(src).Location, To: journal.Describe(dst).Location, Entries: c.Entries, Already: c.Already,
@@ -108,6 +103,37 @@ func (e *Env) copyJournal(ctx context.Context, from, to string) error {
 	fmt.Fprintf(e.Stdout, "copied    %d entries, %d were there already   %s -> %s\n", out.Entries, out.Already, out.From, out.To)
 	fmt.Fprintf(e.Stdout, "proved    %s, chain %s in both\n", recordsOf(1, out.Seq), c.Dest.Chain.Short())
 	return nil
+}
+
+// halfCopied is the error of a copy that did not come to its end. What it copied
+// stays, so where that is something the exit code is not the one for nothing.
+func halfCopied(c journal.Copied, err error) error {
+	done := err
+	switch {
+	case c.Entries > 0:
+		done = fmt.Errorf("stopped after seq %d, and what was copied up to there is kept: %w", c.Source.Seq, err)
+	case journal.OutcomeOf(err) == journal.Unknown && !errors.Is(err, journal.ErrDiffer):
+		done = fmt.Errorf("stopped after seq %d, and the entry behind it may be copied or not: %w", c.Source.Seq, err)
+	}
+	coded := WithCode(admin.ExitNotDone, err)
+	if done != err {
+		coded = WithCode(admin.ExitUnknown, done)
+	}
+	var corrupt *journal.CorruptError
+	switch {
+	case errors.As(err, &corrupt), errors.Is(err, journal.ErrLost):
+		return WithHint(err, "up to seq %d it is copied; what lies behind cannot be: go on with another copy of the same history, if there is one", c.Source.Seq)
+	case errors.Is(err, journal.ErrDiffer):
+		return WithHint(coded, "it holds another history: copy to a journal that is new, or to one that an earlier copy of this one left")
+	case errors.Is(err, journal.ErrConflict), errors.Is(err, journal.ErrFenced):
+		return WithHint(coded, "somebody else writes to the copy: copy to a journal that nobody leads")
+	case errors.Is(err, context.Canceled):
+		coded = done // the code of an interrupt
+	}
+	if c.Entries+c.Already == 0 {
+		return coded
+	}
+	return WithHint(coded, "the same command goes on from seq %d", c.Source.Seq)
 }
 
 // notWhole is the error about a source whose beginning is gone: a copy is proved

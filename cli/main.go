@@ -8,15 +8,19 @@
 // # Exit codes
 //
 //	0 done; healthy; equal
-//	1 not done, and certainly nothing changed
+//	1 not done, and certainly nothing changed; what opening a journal for
+//	  writing puts in order, as any writer's opening does, is said
 //	2 wrong usage or configuration
-//	3 outcome unknown: the text says how to find out
+//	3 outcome unknown, or done in part: the text says how far, and how to find
+//	  out or go on
 //	4 refused by a safety check; nothing changed
 //	5 divergence found
 //	6 damage: gap, bad checksum, broken chain
 //	7 a condition was not reached in time
 //	8 an epoch was opened and nobody serves it
-//	130 interrupted
+//	130 interrupted: the text says if anything was done by then
+//	141 not from here but from the shell, of a process that SIGPIPE ended: whoever
+//	  read the output has gone, as head does
 //
 // Data goes to the standard output, words to the standard error. Every command
 // that prints data prints JSON with --json.
