@@ -60,6 +60,9 @@ func Open(ctx context.Context, raw string, o Options) (journal.Journal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w %q: %w", ErrURL, Redact(raw), err)
 	}
+	if strings.Contains(raw, "#") {
+		return nil, fmt.Errorf("%w: %s: has a #, which ends the path: write %%23 for the sign itself", ErrURL, u.Scheme) // a password may be split there
+	}
 	open, ok := map[string]opener{
 		"mem": openMemory, "file": openFile, "sqlite": openSQLite, "embedded": openEmbedded,
 		"nats": openNATS, "tls": openNATS, "nats+context": openContext,
@@ -87,10 +90,18 @@ func Redact(raw string) string {
 func check(u *url.URL, known ...string) error {
 	for k := range u.Query() {
 		if !slices.Contains(known, k) {
-			return fmt.Errorf("%w: %s: does not know %q; it knows %s", ErrURL, u.Scheme, k, strings.Join(append(known, "no more"), ", "))
+			return fmt.Errorf("%w: %s: does not know %q; %s", ErrURL, u.Scheme, k, takes(known))
 		}
 	}
 	return nil
+}
+
+// takes says which queries there are.
+func takes(known []string) string {
+	if len(known) == 0 {
+		return "it takes no query"
+	}
+	return "it takes " + strings.Join(known, ", ")
 }
 
 // path returns the path of scheme:///absolute and scheme:relative.
