@@ -54,25 +54,70 @@ func (e *Env) journalLs(ctx context.Context, j journal.Journal, end journal.End,
 	if err := e.warnPruned(ctx, j, sp, end); err != nil {
 		return err
 	}
-	n := uint64(0)
-	return e.items(ctx, j, sp, end, func(it *journal.Item) (bool, error) {
-		b := &it.Batch
-		if it.Verdict == journal.Live {
-			if b.Count > 0 && sp.from.before(b.Last(), b.End) || b.Count == 0 && sp.from.before(b.First, it.Cursor.Time) {
-				return true, nil
-			}
-			if sp.to.after(b.First, b.Time) {
-				return false, nil
-			}
-		} else if sp.from.before(it.Cursor.Seq, it.Cursor.Time) {
-			return true, nil
-		}
-		n++
-		return sp.count == 0 || n < sp.count, e.printEntry(it)
-	})
+	l := lister{Env: e, stretch: sp}
+	if err := e.items(ctx, j, sp, end, l.take); err != nil {
+		return err
+	}
+	_, err = l.printHeld()
+	return err
 }
 
-func (e *Env) printEntry(it *journal.Item) error {
+// A lister prints the entries of a stretch.
+type lister struct {
+	*Env
+	stretch
+	printed uint64
+
+	// Fences have no time of their own. Of a stretch that ends at a time, those
+	// before its first batch belong to it only if that batch does.
+	held  []journalEntry
+	batch bool // there was one
+}
+
+func (l *lister) take(it *journal.Item) (bool, error) {
+	b := &it.Batch
+	if it.Verdict != journal.Live {
+		switch {
+		case l.from.before(it.Cursor.Seq, it.Cursor.Time):
+			return true, nil
+		case l.to.time != 0 && !l.batch:
+			l.held = append(l.held, entryOf(it))
+			return true, nil
+		}
+		return l.print(entryOf(it))
+	}
+	if b.Count > 0 && l.from.before(b.Last(), b.End) || b.Count == 0 && l.from.before(b.First, it.Cursor.Time) {
+		return true, nil
+	}
+	if l.batch = true; l.to.after(b.First, b.Time) {
+		l.held = nil
+		return false, nil
+	}
+	if more, err := l.printHeld(); err != nil || !more {
+		return false, err
+	}
+	return l.print(entryOf(it))
+}
+
+// printHeld prints what was held back.
+func (l *lister) printHeld() (more bool, err error) {
+	held := l.held
+	l.held = nil
+	for _, out := range held {
+		if more, err := l.print(out); err != nil || !more {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// print prints an entry, and reports whether more may follow.
+func (l *lister) print(out journalEntry) (more bool, err error) {
+	l.printed++
+	return l.count == 0 || l.printed < l.count, l.printEntry(out)
+}
+
+func entryOf(it *journal.Item) journalEntry {
 	out := journalEntry{
 		Position: uint64(it.Pos), What: it.Verdict.String(), Epoch: uint64(it.Fence.Epoch), Owner: it.Fence.Owner, Bytes: len(it.Bytes()),
 	}
@@ -83,6 +128,10 @@ func (e *Env) printEntry(it *journal.Item) error {
 			out.First, out.Last, out.Time = &first, &last, &at
 		}
 	}
+	return out
+}
+
+func (e *Env) printEntry(out journalEntry) error {
 	if e.Global.JSON {
 		return json.NewEncoder(e.Stdout).Encode(out)
 	}
@@ -90,7 +139,7 @@ func (e *Env) printEntry(it *journal.Item) error {
 	switch {
 	case out.First != nil:
 		what = fmt.Sprintf("%-6s %d..%d   %s", out.What, *out.First, *out.Last, *out.Time)
-	case it.Verdict == journal.Live:
+	case out.What == journal.Live.String():
 		what = "barrier"
 	}
 	_, err := fmt.Fprintf(e.Stdout, "%12d  %8d bytes  %s\n", out.Position, out.Bytes, what)
