@@ -93,6 +93,7 @@ func (e *Env) copyJournal(ctx context.Context, from, to string) error {
 	if err != nil {
 		return halfCopied(c, err)
 	}
+	e.did = c.Entries > 0
 	out := journalCopied{
 		From: journal.Describe(src).Location, To: journal.Describe(dst).Location, Entries: c.Entries, Already: c.Already,
 		Seq: uint64(c.Dest.Seq), Chain: c.Dest.Chain.String(),

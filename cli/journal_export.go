@@ -58,6 +58,7 @@ func (e *Env) export(ctx context.Context, j journal.Journal, end journal.End, pa
 	if err != nil {
 		return err
 	}
+	e.did = true
 	out := journalExported{
 		From: journal.Describe(j).Location, File: path, First: uint64(oldest), Seq: uint64(c.Seq), Epoch: uint64(c.Epoch), Chain: c.Chain.String(),
 	}

@@ -88,6 +88,7 @@ func (e *Env) prune(cmd *cobra.Command, j journal.Journal, end journal.End, befo
 		if dropped, err = e.drop(ctx, j, &end, &p); err != nil {
 			return err
 		}
+		e.did = dropped
 	}
 	if err := e.printPruned(j, end, &p, dropped, yes); err != nil || dropped {
 		return err

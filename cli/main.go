@@ -76,6 +76,7 @@ type Env struct {
 	Global         Global
 
 	flags *pflag.FlagSet // of every command
+	did   bool           // the command has changed something, whatever comes of it
 }
 
 // Main runs the binary and ends the process with its exit code.
@@ -89,13 +90,17 @@ func Main(app App) {
 
 // Run carries out one command line and returns the exit code.
 func Run(ctx context.Context, e *Env, args []string) int {
+	out := &output{w: e.Stdout}
+	own := *e
+	own.Stdout = out
+	e = &own
 	root := e.root()
 	root.SetArgs(args)
 	root.SetIn(e.Stdin)
 	root.SetOut(e.Stdout)
 	root.SetErr(e.Stderr)
 	cmd, err := root.ExecuteContextC(ctx)
-	if err == nil {
+	if err = out.judge(e.did, err); err == nil {
 		return 0
 	}
 	return e.report(ctx, cmd, err)

@@ -30,6 +30,9 @@ func (e *Env) newProgress(label string, total uint64) *progressBar {
 
 // isTerminal reports whether w is a terminal.
 func isTerminal(w any) bool {
+	if o, ok := w.(*output); ok {
+		w = o.Unwrap()
+	}
 	f, ok := w.(*os.File)
 	if !ok {
 		return false

@@ -63,6 +63,7 @@ func (e *Env) promoteCommand() *cobra.Command {
 func (e *Env) promote(cmd *cobra.Command, f promoteFlags) error {
 	p := &promotion{Env: e, cmd: cmd, flags: f}
 	err := p.carryOut(cmd.Context())
+	e.did = err == nil && !f.dryRun && f.find == ""
 	if !e.Global.JSON {
 		return err
 	}

@@ -121,6 +121,7 @@ func (e *Env) submit(cmd *cobra.Command, args []string, f submitFlags) error {
 	if err := c.Go(one.name, one.version, one.data, func(a client.Answer) { one.answer <- a }); err != nil {
 		return notSent(ctx, err)
 	}
+	e.did = true
 	if err := w.write(*one, <-one.answer); err != nil {
 		return err
 	}
@@ -318,6 +319,7 @@ func (e *Env) submitLines(cmd *cobra.Command, c *client.Client, w *answerWriter,
 	}
 	stopped := <-read
 	if failed != nil {
+		e.did = true // there was an answer to print
 		return fmt.Errorf("print the answers: %w", failed)
 	}
 	if stopped == nil {
