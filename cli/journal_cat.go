@@ -47,10 +47,11 @@ func (e *Env) journalCatCommand() *cobra.Command {
 	var f catFlags
 	c := &cobra.Command{
 		Use: "cat", Short: "Print records",
-		Long: "Prints records. --format takes %s seq, %e epoch, %T time, %k kind, %t name, %v version, %c client, %r request,\n" +
-			"%n bytes of data, %d data in words or as quoted text, %x data in hexadecimal, %% and \\n \\t \\\\. Filters are\n" +
-			"for viewing: what they leave out is read and verified all the same. What lies before --from is neither read nor\n" +
-			"verified, but for a little before it: reading begins where an index leads. --follow ends by a signal, with 130.",
+		Long: "Prints records. --format takes %s seq, %e epoch, %T time, %k kind, %t name, quoted if it could not be printed as it is,\n" +
+			"%v version, %c client, %r request, %n bytes of data, %d data in words or as quoted text, %x data in hexadecimal,\n" +
+			"%D the data's bytes as they are, %% and \\n \\t \\\\. Filters are for viewing: what they leave out is read and verified\n" +
+			"all the same. What lies before --from is neither read nor verified, but for a little before it: reading begins where\n" +
+			"an index leads. --follow ends by a signal, with 130.",
 		Example: "  " + e.App.Name + " journal cat --journal file:understudy-data --from -5 --format '%s %T %t %e %n bytes\\n'",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -79,6 +80,10 @@ func (e *Env) journalGetCommand() *cobra.Command {
 			if err != nil || n == 0 {
 				return usagef("%q is no record: want its seq, from 1", args[0])
 			}
+			if raw && cmd.Flags().Changed("json") {
+				return usagef("--raw and --json are two ways to print a record: choose one")
+			}
+			e.Global.JSON = e.Global.JSON && !raw // what the environment asks for gives way
 			return e.withJournal(cmd.Context(), readOnly, func(j journal.Journal, end journal.End) error {
 				f := catFlags{spanFlags: spanFlags{from: args[0], to: args[0]}, format: `%s %T %k %t v%v epoch %e client %c request %r %n bytes\n%d\n`}
 				if raw {
@@ -103,7 +108,7 @@ func (e *Env) journalGetCommand() *cobra.Command {
 }
 
 func (e *Env) journalCat(ctx context.Context, j journal.Journal, end journal.End, f catFlags) error {
-	sp, err := e.stretchOf(f.spanFlags, end)
+	sp, err := e.stretchIn(j, f.spanFlags, end)
 	if err != nil {
 		return err
 	}
@@ -186,6 +191,16 @@ func (e *Env) recordJSON(r *journal.Record) journalRecord {
 	return out
 }
 
+// plainOrQuoted is a name as it is, or quoted if that would break a line, draw on a
+// terminal or be taken for a quoted one.
+func plainOrQuoted(s string) string {
+	q := strconv.Quote(s)
+	if q[1:len(q)-1] == s {
+		return s
+	}
+	return q
+}
+
 // checkFormat refuses what appendFormat would not carry out.
 func checkFormat(format string) error {
 	for i := 0; i < len(format); i++ {
@@ -254,7 +269,7 @@ func (e *Env) appendVerb(b []byte, verb byte, r *journal.Record) []byte {
 	case 'k':
 		return append(b, r.Kind.String()...)
 	case 't':
-		return append(b, r.Name...)
+		return append(b, plainOrQuoted(r.Name)...)
 	case 'v':
 		return strconv.AppendUint(b, uint64(r.Version), 10)
 	case 'c':

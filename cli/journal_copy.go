@@ -123,6 +123,9 @@ func halfCopied(c journal.Copied, err error) error {
 	var corrupt *journal.CorruptError
 	switch {
 	case errors.As(err, &corrupt), errors.Is(err, journal.ErrLost):
+		if c.Entries+c.Already == 0 {
+			return err
+		}
 		return WithHint(err, "up to seq %d it is copied; what lies behind cannot be: go on with another copy of the same history, if there is one", c.Source.Seq)
 	case errors.Is(err, journal.ErrDiffer):
 		return WithHint(coded, "it holds another history: copy to a journal that is new, or to one that an earlier copy of this one left")

@@ -47,7 +47,7 @@ func (e *Env) addSpanFlags(c *cobra.Command, f *spanFlags) {
 }
 
 func (e *Env) journalLs(ctx context.Context, j journal.Journal, end journal.End, f spanFlags) error {
-	sp, err := e.stretchOf(f, end)
+	sp, err := e.stretchIn(j, f, end)
 	if err != nil {
 		return err
 	}
@@ -135,7 +135,7 @@ func (e *Env) printEntry(out journalEntry) error {
 	if e.Global.JSON {
 		return json.NewEncoder(e.Stdout).Encode(out)
 	}
-	what := fmt.Sprintf("%-6s epoch %d by %s", out.What, out.Epoch, out.Owner)
+	what := fmt.Sprintf("%-6s epoch %d by %s", out.What, out.Epoch, plainOrQuoted(out.Owner))
 	switch {
 	case out.First != nil:
 		what = fmt.Sprintf("%-6s %d..%d   %s", out.What, *out.First, *out.Last, *out.Time)

@@ -116,6 +116,15 @@ func (e *Env) stretchOf(f spanFlags, end journal.End) (stretch, error) {
 	return sp, nil
 }
 
+// stretchIn is the stretch of j that f chooses.
+func (e *Env) stretchIn(j journal.Journal, f spanFlags, end journal.End) (stretch, error) {
+	sp, err := e.stretchOf(f, end)
+	if of := journal.Describe(j); err == nil && f.follow && of.Backend == "archive" {
+		err = usagef("%s is an archive, to which nothing is added: leave --follow out", of.Location)
+	}
+	return sp, err
+}
+
 // behind reports whether p was certainly meant to lie behind q: what mixes numbers
 // from the start, numbers from the end and times depends on the journal, and is then
 // just a stretch that may have nothing in it.
