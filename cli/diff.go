@@ -144,9 +144,7 @@ func (e *Env) openRun(ctx context.Context, arg string) (journal.Journal, string,
 			return nil, "", usagef("%s: %v", arg, err)
 		}
 	}
-	octx, cancel := context.WithTimeout(ctx, 4*e.Global.Timeout)
-	defer cancel()
-	j, err := journalurl.Open(octx, u, readOnly)
+	j, err := openWithin(ctx, 4*e.Global.Timeout, u, readOnly)
 	return j, journalurl.Redact(u), err
 }
 

@@ -60,7 +60,7 @@ func (e *Env) journalImportCommand() *cobra.Command {
 
 // copyJournal copies the journal at one URL to another.
 func (e *Env) copyJournal(ctx context.Context, from, to string) error {
-	src, err := journalurl.Open(ctx, from, readOnly)
+	src, err := openWithin(ctx, 4*e.Global.Timeout, from, readOnly)
 	if err != nil {
 		return err
 	}
@@ -73,7 +73,7 @@ func (e *Env) copyJournal(ctx context.Context, from, to string) error {
 	if end.First > 0 {
 		return e.notWhole(ctx, from, src, end)
 	}
-	dst, err := journalurl.Open(ctx, to, journalurl.Options{Create: true})
+	dst, err := openWithin(ctx, 4*e.Global.Timeout, to, journalurl.Options{Create: true})
 	if err != nil {
 		return err
 	}

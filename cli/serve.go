@@ -19,8 +19,6 @@ import (
 
 	"understudy.dev/admin"
 	"understudy.dev/client"
-	"understudy.dev/journal"
-	"understudy.dev/journal/journalurl"
 	"understudy.dev/machine"
 	"understudy.dev/node"
 )
@@ -241,18 +239,6 @@ func (e *Env) announce(r ready) error {
 	}
 	e.progressf("node %s   admin %s   health %s   clients %s\n", r.Node, r.Admin, r.HTTP, r.Client)
 	return nil
-}
-
-// openJournal opens the journal that the flags name, and warns of what opening it
-// set aside.
-func (e *Env) openJournal(ctx context.Context, within time.Duration, o journalurl.Options) (journal.Journal, error) {
-	ctx, cancel := context.WithTimeout(ctx, within)
-	defer cancel()
-	j, err := journalurl.Open(ctx, e.Global.Journal, o)
-	if err == nil && !o.ReadOnly {
-		e.warnRecovered(j)
-	}
-	return j, err
 }
 
 // adminConfig makes the configuration of the two HTTP listeners.
