@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -99,4 +101,27 @@ func TestOutputThatCannotBeWritten(t *testing.T) {
 	// What is flushed at last is written as well.
 	r := runInto(t, &full{left: 100, err: syscall.ENOSPC}, url, "journal", "cat", "--count", "2")
 	r.want(t, 1, "no space left on device")
+}
+
+// What is flushed at last is an error if it fails, unless nobody reads any more; and no
+// error hides another.
+func TestFlushed(t *testing.T) {
+	other := errors.New("other")
+	for _, tt := range []struct{ write, err, want error }{
+		{nil, nil, nil},
+		{nil, other, other},
+		{syscall.ENOSPC, nil, syscall.ENOSPC},
+		{syscall.ENOSPC, other, other},
+		{&os.PathError{Op: "write", Err: syscall.EPIPE}, nil, nil},
+		{io.ErrClosedPipe, nil, nil},
+	} {
+		w := bufio.NewWriter(&full{err: tt.write})
+		if tt.write == nil {
+			w = bufio.NewWriter(io.Discard)
+		}
+		w.WriteString("x") //nolint:errcheck // what flushed is for
+		if got := flushed(w, tt.err); !errors.Is(got, tt.want) || (got == nil) != (tt.want == nil) {
+			t.Errorf("writing meets %v: flushed(%v) = %v, want %v", tt.write, tt.err, got, tt.want)
+		}
+	}
 }

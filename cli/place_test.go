@@ -103,13 +103,18 @@ func TestListToATime(t *testing.T) {
 	}
 }
 
-// The tail of an empty journal is before its first record, also of one that comes.
+// The tail of a journal without records is before the first one that comes, whatever
+// its time, and behind the fences that are there.
 func TestTailOfAnEmptyJournal(t *testing.T) {
-	e := &Env{}
-	sp, err := e.stretchOf(spanFlags{to: "tail"}, journal.End{})
-	if err != nil || !sp.to.after(1, 1) {
+	sp, err := new(Env).stretchOf(spanFlags{to: "tail"}, journal.End{})
+	if err != nil || !sp.to.after(1, 0) || !sp.to.after(1, 1) {
 		t.Errorf("record 1 does not lie behind it: %+v, %v", sp, err)
 	}
+	dir := filepath.Join(t.TempDir(), "j")
+	j := small(t, dir)
+	write(t, j, 0)
+	j.Close()
+	run(t.Context(), fileURL(dir), "journal", "ls", "--to", "tail").want(t, 0, "opened epoch 1")
 }
 
 // ls counts what it prints, fences and all.
