@@ -109,17 +109,16 @@ func (e *Env) copyJournal(ctx context.Context, from, to string) error {
 // halfCopied is the error of a copy that did not come to its end. What it copied
 // stays, so where that is something the exit code is not the one for nothing.
 func halfCopied(c journal.Copied, err error) error {
-	done := err
+	done, code := err, admin.ExitUnknown
 	switch {
 	case c.Entries > 0:
 		done = fmt.Errorf("stopped after seq %d, and what was copied up to there is kept: %w", c.Source.Seq, err)
 	case journal.OutcomeOf(err) == journal.Unknown && !errors.Is(err, journal.ErrDiffer):
 		done = fmt.Errorf("stopped after seq %d, and the entry behind it may be copied or not: %w", c.Source.Seq, err)
+	default:
+		code = admin.ExitNotDone
 	}
-	coded := WithCode(admin.ExitNotDone, err)
-	if done != err {
-		coded = WithCode(admin.ExitUnknown, done)
-	}
+	coded := WithCode(code, done)
 	var corrupt *journal.CorruptError
 	switch {
 	case errors.As(err, &corrupt), errors.Is(err, journal.ErrLost):
