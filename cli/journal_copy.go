@@ -91,7 +91,7 @@ func (e *Env) copyJournal(ctx context.Context, from, to string) error {
 	c, err := journal.Copy(ctx, dst, src, func(c journal.Cursor) { bar.at(uint64(c.Seq)) })
 	bar.end()
 	if err != nil {
-		return halfCopied(c, err)
+		return halfCopied(ctx, c, err)
 	}
 	e.did = c.Entries > 0
 	out := journalCopied{
@@ -108,7 +108,7 @@ func (e *Env) copyJournal(ctx context.Context, from, to string) error {
 
 // halfCopied is the error of a copy that did not come to its end. What it copied
 // stays, so where that is something the exit code is not the one for nothing.
-func halfCopied(c journal.Copied, err error) error {
+func halfCopied(ctx context.Context, c journal.Copied, err error) error {
 	done, code := err, admin.ExitUnknown
 	switch {
 	case c.Entries > 0:
@@ -130,7 +130,7 @@ func halfCopied(c journal.Copied, err error) error {
 		return WithHint(coded, "it holds another history: copy to a journal that is new, or to one that an earlier copy of this one left")
 	case errors.Is(err, journal.ErrConflict), errors.Is(err, journal.ErrFenced):
 		return WithHint(coded, "somebody else writes to the copy: copy to a journal that nobody leads")
-	case errors.Is(err, context.Canceled):
+	case interrupted(ctx, err):
 		coded = done // the code of an interrupt
 	}
 	if c.Entries+c.Already == 0 {

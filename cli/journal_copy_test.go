@@ -18,8 +18,9 @@ import (
 // one that certainly copied nothing.
 func TestCopyThatStoppedSaysWhatIsCertain(t *testing.T) {
 	broken := fmt.Errorf("%w: %w", journal.ErrBroken, syscall.ENOSPC)
-	interrupted, cancel := context.WithCancel(t.Context())
-	cancel()
+	signal := errors.New("interrupt signal received")
+	ended, cancel := context.WithCancelCause(t.Context())
+	cancel(signal)
 	tests := []struct {
 		name    string
 		entries uint64
@@ -38,14 +39,15 @@ func TestCopyThatStoppedSaysWhatIsCertain(t *testing.T) {
 		{"not the same in the end", 3, journal.ErrDiffer, admin.ExitUnknown, "is kept", "it holds another history"},
 		{"a damaged source", 3, &journal.CorruptError{Pos: 3, Err: journal.ErrChecksum}, exitDamage, "", "go on with another copy of the same history"},
 		{"interrupted", 3, context.Canceled, exitInterrupted, "is kept", "the same command goes on from seq 7"},
+		{"interrupted while it reads", 3, signal, exitInterrupted, "is kept", "the same command goes on from seq 7"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			err := halfCopied(journal.Copied{Entries: tt.entries, Source: journal.Cursor{Pos: 9, Seq: 7}}, fmt.Errorf("copy: %w", tt.err))
 			ctx := t.Context()
-			if errors.Is(tt.err, context.Canceled) {
-				ctx = interrupted
+			if tt.code == exitInterrupted {
+				ctx = ended
 			}
+			err := halfCopied(ctx, journal.Copied{Entries: tt.entries, Source: journal.Cursor{Pos: 9, Seq: 7}}, fmt.Errorf("copy: %w", tt.err))
 			if got := exitCode(ctx, err); got != tt.code {
 				t.Errorf("exit code %d of %v, want %d", got, err, tt.code)
 			}

@@ -114,18 +114,18 @@ func (e *Env) drop(ctx context.Context, j journal.Journal, end *journal.End, p *
 		through = end.First // no more than what is gone already
 	}
 	if err := journal.Trim(ctx, j, through); err != nil {
-		return false, halfPruned(err)
+		return false, halfPruned(ctx, err)
 	}
 	was, left := end.First, p.left
 	var err error
 	if *end, err = journal.SampleEnd(ctx, j); err != nil {
-		return false, halfPruned(fmt.Errorf("find what is left: %w", err))
+		return false, halfPruned(ctx, fmt.Errorf("find what is left: %w", err))
 	}
 	if p.first, err = oldestSeq(ctx, j, *end); err != nil {
-		return false, halfPruned(err)
+		return false, halfPruned(ctx, err)
 	}
 	if p.left, err = leftBehind(j, end.First); err != nil {
-		return false, halfPruned(err)
+		return false, halfPruned(ctx, err)
 	}
 	p.drops, p.left = 0, left-p.left
 	if end.First > was {
@@ -135,11 +135,11 @@ func (e *Env) drop(ctx context.Context, j journal.Journal, end *journal.End, p *
 }
 
 // halfPruned is an error that ended a prune which may have dropped entries already.
-func halfPruned(err error) error {
+func halfPruned(ctx context.Context, err error) error {
 	if journal.OutcomeOf(err) == journal.NotDone {
 		return err
 	}
-	if errors.Is(err, context.Canceled) {
+	if interrupted(ctx, err) {
 		return WithHint(err, "what was to be dropped may be gone, in part or all of it: the same command ends it")
 	}
 	return WithHint(WithCode(admin.ExitUnknown, fmt.Errorf("what was to be dropped may be gone, in part or all of it: %w", err)),

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -85,9 +86,23 @@ func TestPruneThatFailedIsNotSaidToHaveChangedNothing(t *testing.T) {
 		journal.ErrReadOnly:    admin.ExitNotDone,
 		journal.ErrUnsupported: admin.ExitNotDone,
 	} {
-		got := halfPruned(fmt.Errorf("trim: %w", err))
+		got := halfPruned(t.Context(), fmt.Errorf("trim: %w", err))
 		if c := exitCode(t.Context(), got); c != code || strings.Contains(got.Error(), "may be gone") != (code == admin.ExitUnknown) {
 			t.Errorf("of %v it says %q and exits with %d, want %d", err, got, c, code)
+		}
+	}
+}
+
+// A prune that a signal ended exits as one, and has the way on.
+func TestPruneThatASignalEnded(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cause := errors.New("interrupt signal received")
+	cancel(cause)
+	for _, err := range []error{cause, context.Canceled} {
+		got := halfPruned(ctx, err)
+		var h *hintError
+		if c := exitCode(ctx, got); c != exitInterrupted || !errors.As(got, &h) || !strings.Contains(h.hint, "the same command ends it") {
+			t.Errorf("of %v it says %v and exits with %d", err, got, c)
 		}
 	}
 }

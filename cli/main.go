@@ -139,10 +139,16 @@ func exitCode(ctx context.Context, err error) int {
 		return exitDiverged
 	case errors.Is(err, journalurl.ErrURL), errors.Is(err, errUsage), isUsage(err):
 		return admin.ExitUsage
-	case ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))):
+	case interrupted(ctx, err):
 		return exitInterrupted
 	}
 	return admin.ExitCode(err)
+}
+
+// interrupted reports whether err is that a signal ended ctx: some say that it was
+// cancelled, some by what.
+func interrupted(ctx context.Context, err error) bool {
+	return ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx)))
 }
 
 // The exit codes that admin does not have.

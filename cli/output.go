@@ -51,8 +51,6 @@ func (o *output) judge(did bool, err error) error {
 		return err
 	case did:
 		return WithCode(admin.ExitUnknown, fmt.Errorf("it was done, but what came of it could not be written: %w", failed))
-	case err != nil:
-		return err
 	}
-	return fmt.Errorf("write: %w", failed)
+	return failed // which says that it is of writing, and where
 }
