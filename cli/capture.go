@@ -188,6 +188,7 @@ func (e *Env) record(ctx context.Context, j journal.Journal, f *os.File, ops map
 }
 
 func (e *Env) printImported(r captureImported) error {
+	e.did = true
 	if e.Global.JSON {
 		return json.NewEncoder(e.Stdout).Encode(r)
 	}
