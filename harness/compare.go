@@ -57,8 +57,21 @@ func newComparer(ctx context.Context, j journal.Journal, cfg *Config) (*comparer
 			return nil, err
 		}
 	}
+	if len(c.lanes) == 0 {
+		c.close()
+		return nil, c.nothing()
+	}
 	s.timeout = cfg.Timeout
 	return c, nil
+}
+
+// nothing says why the part has no entries. Numbers are dense, so it begins after
+// the last one.
+func (c *comparer) nothing() error {
+	if c.s.last == 0 {
+		return ErrNothing
+	}
+	return fmt.Errorf("%w: from record %d, the last one is %d: %w", ErrNothing, c.part.From, c.s.last, ErrPastEnd)
 }
 
 func (c *comparer) close() {
@@ -151,6 +164,13 @@ func (c *comparer) pastEnd(l *lane, got *Entry) error {
 		last = min(last, c.part.To)
 	}
 	return fmt.Errorf("%w, which stops at %d: %s on path %s", ErrPastEnd, last, got.What(), showPath(got.Path))
+}
+
+// parted returns the difference there was, or why the record cannot be read.
+func (c *comparer) parted() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
 }
 
 // finish returns the difference there was, or the first entry that the program

@@ -30,7 +30,7 @@ var ErrTooFarApart = errors.New("harness: runs are too far apart to compare in o
 // Diff compares two recorded runs path by path, values included and times not,
 // and returns the first difference in the order of a, or nil. A difference in
 // what only b recorded is placed by b's number. Memory grows only with how far
-// the paths have drifted apart.
+// the paths have drifted apart. If neither part has an entry, it is ErrNothing.
 func Diff(ctx context.Context, a, b journal.Journal, opts DiffOptions) (*Difference, error) {
 	d, err := newDiffer(ctx, a, b, opts)
 	if err != nil {
@@ -49,6 +49,7 @@ type differ struct {
 	sides [2]side // a, b
 	lanes map[string]*pair
 	held  int
+	any   bool        // something was compared
 	best  *Difference // the first so far
 }
 
@@ -109,6 +110,9 @@ func (d *differ) run(ctx context.Context) error {
 			return nil
 		}
 	}
+	if !d.any {
+		return ErrNothing
+	}
 	for _, p := range d.lanes {
 		d.leftover(p)
 	}
@@ -155,6 +159,7 @@ func (d *differ) step(ctx context.Context, i int) error {
 }
 
 func (d *differ) take(i int, e *Entry) error {
+	d.any = true
 	p := d.lane(e.Path)
 	other := p.queues[1-i]
 	switch {

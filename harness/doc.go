@@ -50,9 +50,14 @@
 //
 // # Runs that were cut
 //
-// A run that ends with Close says so in the journal. If the last run was killed
-// instead, a program that goes on after the record's end gets [ErrPastEnd] and not
-// a difference, path by path.
+// A run that ends with Close, or with a change of mode, says so in the journal: a
+// program that does more than it differs from it. One that ends with
+// [Harness.Abort], for an error or an interrupt, says that it was cut short and
+// why; a run that was killed says nothing. After the end of either a program that
+// goes on gets [ErrPastEnd] and not a difference, path by path.
+//
+// A journal or part without entries is not replayed or compared at all, but is
+// [ErrNothing].
 //
 // # Sinks
 //

@@ -128,6 +128,10 @@ const maxRecorder = journal.MaxOwner - 27
 // to load from an earlier process.
 var ErrNotPersistent = errors.New("harness: no persistent journal")
 
+// ErrNothing: no entry is recorded in the part that was to be replayed or
+// compared, so that agreeing with it would mean nothing.
+var ErrNothing = errors.New("harness: nothing recorded there")
+
 // A Harness records what a program does, or compares it with the record. Its
 // methods may be called concurrently.
 type Harness struct {
@@ -157,6 +161,9 @@ type state struct {
 // In Record it reads j to its end, shuts out whoever recorded there, and goes on
 // after the highest number found. A journal of a machine is refused with
 // ErrForeign, untouched.
+//
+// In Replay a journal without entries is refused with ErrNothing, and so is a
+// Config.Part that begins after the last one, which is ErrPastEnd too.
 func New(ctx context.Context, j journal.Journal, cfg Config) (*Harness, error) {
 	cfg.setDefaults()
 	if err := cfg.validate(); err != nil {
@@ -210,7 +217,7 @@ func (h *Harness) SetMode(ctx context.Context, m Mode) error {
 	if from == m {
 		return nil
 	}
-	if err := h.exit(m.String()); err != nil {
+	if err := h.exit(Change{To: m.String()}); err != nil {
 		return fmt.Errorf("harness: from %v to %v: %w", from, m, err)
 	}
 	change := Change{From: from.String(), To: m.String()}
@@ -221,13 +228,13 @@ func (h *Harness) SetMode(ctx context.Context, m Mode) error {
 }
 
 // exit leaves the present mode for Off.
-func (h *Harness) exit(to string) error {
+func (h *Harness) exit(change Change) error {
 	s := h.state.Load()
 	switch {
 	case s == nil:
 		return nil
 	case s.rec != nil:
-		err := s.rec.leave(Record, to)
+		err := s.rec.leave(change)
 		h.state.Store(nil)
 		return err
 	}
@@ -304,26 +311,58 @@ func (h *Harness) Finish(ctx context.Context) error {
 
 // Close ends the run. In Record it stores what is pending and a record that the
 // run was closed; an error that is a *LostError says which numbers are not in the
-// journal. In Replay it returns what Finish does. Calling it again returns nil.
+// journal. In Replay it returns what Finish does. Calling it again, or after
+// Abort, returns nil.
+//
+// A program that stops for an error or an interrupt calls Abort instead: a run
+// that was closed is taken as whole.
 func (h *Harness) Close() error {
+	finish := func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), h.cfg.Timeout)
+		defer cancel()
+		return h.Finish(ctx)
+	}
+	if err := h.end(finish, Change{To: closed}); err != nil {
+		return fmt.Errorf("close harness: %w", err)
+	}
+	return nil
+}
+
+// Abort ends the run like Close, but as one that was cut short: cause, of which
+// the journal keeps the words, is why. Replaying it ends with ErrPastEnd and not
+// with a difference, as after a kill; Runs tells the cause. In Replay Abort returns
+// the difference that there was, and does not ask what the program has not done.
+// Calling it again, or after Close, returns nil.
+func (h *Harness) Abort(cause error) error {
+	if err := h.end(h.parted, aborted(cause)); err != nil {
+		return fmt.Errorf("abort harness: %w", err)
+	}
+	return nil
+}
+
+// parted returns the difference that a replay has come to.
+func (h *Harness) parted() error {
+	if s := h.state.Load(); s != nil && s.cmp != nil {
+		return s.cmp.parted()
+	}
+	return nil
+}
+
+// end closes the harness, once, after it has asked how a replay went.
+func (h *Harness) end(outcome func() error, change Change) error {
 	h.moving.Lock()
 	defer h.moving.Unlock()
 	if h.closed {
 		return nil
 	}
 	h.closed = true
-	ctx, cancel := context.WithTimeout(context.Background(), h.cfg.Timeout)
-	defer cancel()
-	err := h.Finish(ctx)
-	err = errors.Join(err, h.exit(closed))
+	err := outcome()
+	err = errors.Join(err, h.exit(change))
 	h.state.Store(&state{})
 	if h.own {
 		err = errors.Join(err, h.j.Close())
 	}
-	if err != nil {
-		return fmt.Errorf("close harness: %w", err)
-	}
-	return nil
+	return err
 }
 
 // Snapshot returns what this harness recorded since it was made, in order.

@@ -255,7 +255,9 @@ func TestOff(t *testing.T) {
 }
 
 // A change of mode is recorded; to replay it closes the writer, and what was
-// recorded is what is compared.
+// recorded is what is compared. The record of the change says that all up to it
+// was recorded, so a call more than that is a difference, as after Close: it was
+// ErrPastEnd once, which Finish and Close passed over.
 func TestSetMode(t *testing.T) {
 	j := memjournal.New()
 	h := start(t, j, harness.Config{Mode: harness.Record})
@@ -272,8 +274,15 @@ func TestSetMode(t *testing.T) {
 	if err := h.Finish(t.Context()); err != nil {
 		t.Errorf("Finish = %v", err)
 	}
-	if err := h.DeviceCmd("more", nil); !errors.Is(err, harness.ErrPastEnd) {
-		t.Errorf("call past what was recorded = %v, want ErrPastEnd", err)
+	var more *harness.Difference
+	if err := h.DeviceCmd("more", nil); !errors.As(err, &more) || more.Number != 2*perStep+1 || more.Expected != nil {
+		t.Errorf("call past what was recorded = %v, want a difference at record %d", err, 2*perStep+1)
+	}
+	if err := h.Finish(t.Context()); !errors.Is(err, more) {
+		t.Errorf("Finish after it = %v, want the difference", err)
+	}
+	if runs, err := harness.Runs(t.Context(), j); err != nil || len(runs) != 1 || !runs[0].Closed {
+		t.Errorf("Runs = %+v, %v; want one that ended in order", runs, err)
 	}
 	if now, _ := j.End(t.Context()); now.Pos != end.Pos {
 		t.Errorf("replay moved the journal's end from %d to %d", end.Pos, now.Pos)

@@ -89,7 +89,8 @@ type Run struct {
 	Start  Start
 	First  uint64 // its first number, if it recorded anything
 	Last   uint64 // its last number; smaller than First if it recorded nothing
-	Closed bool   // it was closed; false if it was killed, fenced, or is still running
+	Closed bool   // it ended in order, with Close or a change of mode; false if it was aborted, killed, fenced, or is still running
+	Cut    string // why, if it was ended with Abort; "" if it was killed, which nobody could note
 }
 
 // Runs lists the tenures of j in order.
@@ -102,7 +103,7 @@ func Runs(ctx context.Context, j journal.Journal) ([]Run, error) {
 	var runs []Run
 	settle := func() {
 		if n := len(runs); n > 0 {
-			runs[n-1].Last, runs[n-1].Closed = s.last, s.closed
+			runs[n-1].Last, runs[n-1].Closed, runs[n-1].Cut = s.last, s.closed, s.cut
 		}
 	}
 	s.onStart = func(epoch journal.Epoch, start *Start) error {

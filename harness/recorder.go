@@ -308,13 +308,14 @@ func notTried(err error) error {
 
 // leave ends the recorder with a record of the change. Adding fails with errMoved
 // from now on. What is lost is said by the error; the recorder has ended anyway.
-func (r *recorder) leave(from Mode, to string) error {
+func (r *recorder) leave(change Change) error {
 	r.mu.Lock()
 	r.leaving = true
 	r.mu.Unlock()
 	err := r.flush(context.Background())
 	if err == nil {
-		err = r.note(journal.KindMode, "", mustJSON(Change{From: from.String(), To: to, After: r.last()}))
+		change.From, change.After = Record.String(), r.last()
+		err = r.note(journal.KindMode, "", mustJSON(change))
 	}
 	r.mu.Lock()
 	r.stop = true

@@ -23,12 +23,38 @@ type Start struct {
 // A Change is the data of a record of KindMode, as JSON: a change of mode.
 type Change struct {
 	From  string `json:"from"`
-	To    string `json:"to"`    // a Mode's word, or "closed" at the end of a run
-	After uint64 `json:"after"` // the highest number so far
+	To    string `json:"to"`              // a Mode's word, or at the end of a run "closed", or "cut" if it was aborted
+	After uint64 `json:"after"`           // the highest number so far
+	Cause string `json:"cause,omitempty"` // of "cut": why
 }
 
-// closed is the To of the change that ends a run.
-const closed = "closed"
+// The To of the change that ends a run.
+const (
+	closed = "closed" // Close
+	cut    = "cut"    // Abort; readers that do not know the word take the run as not closed
+)
+
+// orderly reports whether everything that the program did up to the change was
+// to be recorded, so that whoever replays it does the same and no more.
+func (c *Change) orderly() bool {
+	return c.To == closed || c.To == Off.String() || c.To == Replay.String()
+}
+
+// maxCause bounds the words of a cause in bytes: they must never keep the end of a
+// run from being recorded.
+const maxCause = 1000
+
+// aborted returns the change that ends a run for a cause.
+func aborted(cause error) Change {
+	if cause == nil {
+		return Change{To: cut, Cause: "no cause was given"}
+	}
+	words := strings.ToValidUTF8(cause.Error(), "�")
+	if len(words) > maxCause {
+		words = strings.ToValidUTF8(words[:maxCause], "") + "…"
+	}
+	return Change{To: cut, Cause: words}
+}
 
 func parseStart(data []byte) (Start, error) {
 	var s Start

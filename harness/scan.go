@@ -27,7 +27,9 @@ type scanner struct {
 
 	last   uint64 // the highest number met
 	start  Start  // of the tenure being read
-	closed bool   // the last tenure met said that it is over
+	closed bool   // the last tenure met ended in order
+	cut    string // why, if it was aborted
+	whole  uint64 // the highest number met with which a tenure that recorded it ended in order
 
 	// onStart, if not nil, is told of a tenure before it is entered: last and
 	// closed are still those of the one before.
@@ -133,13 +135,16 @@ func (s *scanner) own(r *journal.Record) error {
 				return err
 			}
 		}
-		s.start, s.closed = start, false
+		s.start, s.closed, s.cut = start, false, ""
 	case journal.KindMode:
 		c, err := parseChange(r.Data)
 		if err != nil {
 			return err
 		}
-		s.closed = c.To == closed
+		s.closed, s.cut = c.orderly(), c.Cause
+		if s.closed && s.entry.Run == r.Epoch {
+			s.whole = s.last
+		}
 	case journal.KindCommand, journal.KindSession, journal.KindCheckpoint:
 		return fmt.Errorf("%v record: %w", r.Kind, ErrForeign)
 	default:
