@@ -141,15 +141,23 @@ func (o *options) run(ctx context.Context, out io.Writer) (err error) {
 		}
 	}
 	err = o.train(ctx, h, dev, c, out)
-	// An end of the program that is not recorded is a difference, too; one that was
-	// found before is found again.
-	if closed := h.Close(); err == nil {
-		err = closed
+	if ended := end(h, err); err == nil {
+		err = ended
 	}
 	if o.svg != "" {
 		err = errors.Join(err, os.WriteFile(o.svg, c.svg(), 0o644))
 	}
 	return err
+}
+
+// end ends the run as it went: one that stopped for an error or an interrupt is
+// not whole, and its replay must not take it as that. An end of the program that
+// is not recorded is a difference, too.
+func end(h *harness.Harness, err error) error {
+	if err != nil {
+		return h.Abort(err)
+	}
+	return h.Close()
 }
 
 // lastRun returns the numbers of the newest run that recorded anything.
@@ -160,7 +168,7 @@ func lastRun(ctx context.Context, j journal.Journal) (harness.Range, error) {
 	}
 	for i := len(runs) - 1; i >= 0; i-- {
 		if r := runs[i]; r.First <= r.Last && r.First > 0 {
-			return harness.Range{From: r.First}, nil
+			return harness.Range{From: r.First, To: r.Last}, nil
 		}
 	}
 	return harness.Range{}, errors.New("replay: nothing is recorded under this id")
