@@ -200,7 +200,7 @@ func (a *Actor) did(kind journal.Kind, name string, data []byte) error {
 		case s.cmp != nil:
 			_, err = s.cmp.compare(kind, a.path, name, data)
 		default:
-			err = journal.ErrClosed
+			err = s.err
 		}
 		if err == nil {
 			return nil
@@ -232,7 +232,7 @@ func (a *Actor) input(kind journal.Kind, sub string, fresh []byte) ([]byte, erro
 		case s.cmp != nil:
 			data, err = s.cmp.compare(kind, path, "", fresh)
 		default:
-			err = journal.ErrClosed
+			err = s.err
 		}
 		if err == nil {
 			return data, nil

@@ -22,7 +22,7 @@ type comparer struct {
 	mu    sync.Mutex
 	s     *scanner
 	ended bool // everything in the part has been read
-	whole bool // and it ends where a run was closed
+	whole bool // and it ends where a run ended in order
 	lanes map[string]*lane
 	held  int   // in the lanes
 	err   error // the first difference, or why the record cannot be read; final
@@ -74,13 +74,15 @@ func (c *comparer) nothing() error {
 	return fmt.Errorf("%w: from record %d, the last one is %d: %w", ErrNothing, c.part.From, c.s.last, ErrPastEnd)
 }
 
+// close ends the comparer. Calls get errMoved from now on, also one that waits for
+// the record: they look at the mode again.
 func (c *comparer) close() {
 	c.cancel()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.s.close()
 	if c.err == nil {
-		c.err = fmt.Errorf("replay: %w", journal.ErrClosed)
+		c.err = errMoved
 	}
 }
 
@@ -89,12 +91,12 @@ func (c *comparer) read(ctx context.Context) error {
 	e, err := c.s.next(ctx)
 	switch {
 	case errors.Is(err, io.EOF):
-		c.ended, c.whole = true, c.s.closed && c.part.To == 0
+		c.ended, c.whole = true, c.s.closed || c.endsWithRun()
 		return nil
 	case err != nil:
 		return err
 	case c.part.beyond(e.Number):
-		c.ended = true
+		c.ended, c.whole = true, c.endsWithRun()
 		return nil
 	case e.Number < c.part.From:
 		return nil
@@ -106,6 +108,18 @@ func (c *comparer) read(ctx context.Context) error {
 	l.queue = append(l.queue, own(e))
 	c.held++
 	return nil
+}
+
+// endsWithRun reports whether the part was chosen to end with a run that ended in
+// order, whatever comes after it.
+func (c *comparer) endsWithRun() bool { return c.part.To != 0 && c.s.whole == c.part.To }
+
+// last returns the highest number of the part that there is.
+func (c *comparer) last() uint64 {
+	if c.part.To != 0 {
+		return min(c.s.last, c.part.To) // one beyond it may have been met
+	}
+	return c.s.last
 }
 
 // lane returns the lane of a path; in strict order there is one for all.
@@ -131,6 +145,9 @@ func (c *comparer) compare(kind journal.Kind, path, name string, data []byte) ([
 	l := c.lane(path)
 	for len(l.queue) == 0 && !c.ended {
 		if err := c.read(c.ctx); err != nil {
+			if c.ctx.Err() != nil { // it was closed, which says nothing about the record
+				err = errMoved
+			}
 			c.err = fmt.Errorf("replay: %w", err)
 			return nil, c.err
 		}
@@ -155,15 +172,11 @@ func (c *comparer) compare(kind journal.Kind, path, name string, data []byte) ([
 func (c *comparer) pastEnd(l *lane, got *Entry) error {
 	if c.whole {
 		c.err = &Difference{
-			Number: c.s.last + 1, Path: got.Path, Got: called(got.Kind, got.Path, got.Name, got.Data), Before: l.recent.last(),
+			Number: c.last() + 1, Path: got.Path, Got: called(got.Kind, got.Path, got.Name, got.Data), Before: l.recent.last(),
 		}
 		return c.err
 	}
-	last := c.s.last
-	if c.part.To != 0 {
-		last = min(last, c.part.To)
-	}
-	return fmt.Errorf("%w, which stops at %d: %s on path %s", ErrPastEnd, last, got.What(), showPath(got.Path))
+	return fmt.Errorf("%w, which stops at %d: %s on path %s", ErrPastEnd, c.last(), got.What(), showPath(got.Path))
 }
 
 // parted returns the difference there was, or why the record cannot be read.

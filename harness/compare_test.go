@@ -1,15 +1,20 @@
 package harness_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"understudy.dev/harness"
 	"understudy.dev/journal"
+	"understudy.dev/journal/journaltest"
 	"understudy.dev/journal/memjournal"
 )
 
@@ -278,6 +283,215 @@ func TestPart(t *testing.T) {
 	if err := h.Close(); err != nil {
 		t.Errorf("Close = %v", err)
 	}
+}
+
+// A part that ends where a run ended in order is whole, so that a call more is a
+// difference there; one that ends elsewhere, or with a run that was cut, is not.
+func TestPartThatIsARun(t *testing.T) {
+	j := memjournal.New()
+	tenure := func(leave func(h *harness.Harness) error) {
+		h := start(t, j.Handle(), harness.Config{Mode: harness.Record})
+		tenSteps(h)
+		if err := leave(h); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tenure((*harness.Harness).Close)                                                              // 1 to 10
+	tenure(func(*harness.Harness) error { return nil })                                           // 11 to 20
+	tenure(func(h *harness.Harness) error { return h.Abort(nil) })                                // 21 to 30
+	tenure(func(h *harness.Harness) error { return h.SetMode(t.Context(), harness.Off) })         // 31 to 40
+	start(t, j.Handle(), harness.Config{Mode: harness.Record}).Close()                            // none
+	tenure((*harness.Harness).Close)                                                              // 41 to 50
+	if err := start(t, j.Handle(), harness.Config{Mode: harness.Record}).Abort(nil); err != nil { // none, cut
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name     string
+		part     harness.Range
+		from, to int    // the steps that agree
+		number   uint64 // of the difference that one more is; 0 is ErrPastEnd
+	}{
+		{name: "closed", part: harness.Range{From: 1, To: 10}, to: 10, number: 11},
+		{name: "part of a closed one", part: harness.Range{From: 1, To: 9}, to: 9},
+		{name: "fenced", part: harness.Range{From: 11, To: 20}, to: 10},
+		{name: "aborted", part: harness.Range{From: 21, To: 30}, to: 10},
+		{name: "left by a change of mode", part: harness.Range{From: 31, To: 40}, to: 10, number: 41},
+		{name: "the last with entries", part: harness.Range{From: 41, To: 50}, to: 10, number: 51},
+		{name: "the end of one", part: harness.Range{From: 44, To: 50}, from: 3, to: 10, number: 51},
+		{name: "beyond the record, whose last run was cut", part: harness.Range{From: 41, To: 99}, to: 10},
+		{name: "open", part: harness.Range{From: 41}, to: 10},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			h := start(t, j, harness.Config{Mode: harness.Replay, Part: tt.part})
+			for i := tt.from; i < tt.to; i++ {
+				if err := h.DeviceCmd("step", fmt.Append(nil, i)); err != nil {
+					t.Fatalf("step %d: %v", i, err)
+				}
+			}
+			err := h.DeviceCmd("step", []byte("more"))
+			var d *harness.Difference
+			if tt.number == 0 {
+				last := min(tt.part.To, 50)
+				if last == 0 {
+					last = 50
+				}
+				if !errors.Is(err, harness.ErrPastEnd) || !strings.Contains(err.Error(), fmt.Sprintf("stops at %d:", last)) {
+					t.Errorf("one more = %v, want past the end at %d", err, last)
+				}
+				if err := h.Close(); err != nil {
+					t.Errorf("Close = %v", err)
+				}
+				return
+			}
+			if !errors.As(err, &d) || d.Number != tt.number || d.Expected != nil {
+				t.Errorf("one more = %v, want a difference at %d", err, tt.number)
+			}
+			if err := h.Close(); !errors.Is(err, d) {
+				t.Errorf("Close = %v, want the difference", err)
+			}
+		})
+	}
+}
+
+// stallAfter is a journal of two entries that keeps the second one back for longer
+// than the tests wait.
+func stallAfter(t *testing.T) journal.Journal {
+	t.Helper()
+	inner := memjournal.New()
+	h, err := harness.New(t.Context(), inner, harness.Config{Mode: harness.Record})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.DeviceCmd("one", nil)
+	h.RNGSeed("two", 2)
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	faulty := journaltest.NewFaulty(t, inner, 1)
+	// Before it are the fence, the start of the run, and the first entry.
+	faulty.Plan(journaltest.OpFollow, 1, journaltest.Fault{Kind: journaltest.Stall, After: 3})
+	return faulty
+}
+
+// A call that waits for the record when Replay is left does what the new mode says.
+func TestLeavingReplayWhileACallReads(t *testing.T) {
+	for _, m := range []harness.Mode{harness.Off, harness.Record} {
+		synctest.Test(t, func(t *testing.T) {
+			h, err := harness.New(t.Context(), stallAfter(t), harness.Config{Mode: harness.Replay})
+			if err != nil {
+				t.Fatal(err)
+			}
+			called := make(chan error, 1)
+			go func() { _, err := h.RNGSeed("two", 7); called <- err }()
+			synctest.Wait()
+			if err := h.SetMode(t.Context(), m); err != nil {
+				t.Errorf("SetMode(%v) = %v", m, err)
+			}
+			if err := <-called; err != nil {
+				t.Errorf("call while Replay was left for %v = %v", m, err)
+			}
+			if err := h.Close(); err != nil {
+				t.Errorf("Close = %v", err)
+			}
+		})
+	}
+}
+
+// Calls all the time while the mode changes: none fails, and none is lost on the
+// way.
+func TestModeChangesUnderReplay(t *testing.T) {
+	j := recorded(t, func(r harness.Recorder) {
+		for range 4000 {
+			r.DeviceCmd("x", nil)
+		}
+	})
+	h := start(t, j, harness.Config{Mode: harness.Replay, Part: harness.Range{To: 4000}})
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for range 200 {
+				if err := h.DeviceCmd("x", nil); err != nil {
+					t.Errorf("DeviceCmd = %v", err)
+					return
+				}
+			}
+		})
+	}
+	for range 20 {
+		for _, m := range []harness.Mode{harness.Off, harness.Replay, harness.Record, harness.Replay} {
+			if err := h.SetMode(t.Context(), m); err != nil {
+				t.Errorf("SetMode(%v) = %v", m, err)
+			}
+		}
+	}
+	all.Wait()
+	if err := h.SetMode(t.Context(), harness.Off); err != nil {
+		t.Error(err)
+	}
+}
+
+// heldJournal says when it is followed, and then waits.
+type heldJournal struct {
+	journal.Journal
+	followed, release chan struct{}
+}
+
+func (j *heldJournal) Follow(ctx context.Context, after journal.Position) iter.Seq2[journal.Entry, error] {
+	if j.followed != nil {
+		j.followed <- struct{}{}
+		<-j.release
+	}
+	return j.Journal.Follow(ctx, after)
+}
+
+// While the mode changes a call waits: it does not pass as if the mode were Off.
+func TestCallWaitsForTheNewMode(t *testing.T) {
+	j := &heldJournal{Journal: memjournal.New()}
+	h := start(t, j, harness.Config{Mode: harness.Record})
+	if _, err := h.RNGSeed("x", 5); err != nil {
+		t.Fatal(err)
+	}
+	j.followed, j.release = make(chan struct{}, 8), make(chan struct{})
+	changed := make(chan error, 1)
+	go func() { changed <- h.SetMode(t.Context(), harness.Replay) }()
+	<-j.followed // Record was left, and the record is being read
+	got := make(chan uint64, 1)
+	go func() {
+		seed, err := h.RNGSeed("x", 9)
+		if err != nil {
+			t.Errorf("RNGSeed during the change = %v", err)
+		}
+		got <- seed
+	}()
+	select {
+	case seed := <-got:
+		t.Errorf("RNGSeed returned %d while the mode changed", seed)
+		close(j.release)
+	case <-time.After(20 * time.Millisecond):
+		close(j.release)
+		if seed := <-got; seed != 5 {
+			t.Errorf("RNGSeed during the change = %d, want the recorded 5", seed)
+		}
+	}
+	if err := <-changed; err != nil {
+		t.Error(err)
+	}
+}
+
+// A wait for the journal is bounded by Config.Timeout.
+func TestReplayMeetsASilentJournal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, err := harness.New(t.Context(), stallAfter(t), harness.Config{Mode: harness.Replay, Timeout: time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		if _, err := h.RNGSeed("two", 7); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != time.Second {
+			t.Errorf("call = %v after %v, want the deadline after 1 s", err, time.Since(began))
+		}
+		h.Close()
+	})
 }
 
 // Damage met in replay stops it with the number, for every path.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -144,16 +145,21 @@ type Harness struct {
 	moving sync.Mutex            // held while the mode changes
 
 	// Guarded by moving.
-	closed bool
-	begun  journal.Time // start of the run; 0 before the first tenure
-	first  uint64       // its first number
+	closed  bool
+	begun   journal.Time    // start of the run; 0 before the first tenure
+	first   uint64          // its first number
+	tenures []journal.Epoch // in which it recorded
 }
 
 // A state is what calls work on in a mode other than Off.
 type state struct {
 	rec *recorder // of Record
 	cmp *comparer // of Replay
-} // neither: closed
+
+	// Of neither:
+	err    error // why calls fail
+	failed bool  // a change of mode did; otherwise the harness is closed
+}
 
 // New makes a harness on j, the journal of one persistence id, in cfg.Mode. The
 // caller closes j after the harness. A nil j is a journal in memory.
@@ -177,13 +183,16 @@ func New(ctx context.Context, j journal.Journal, cfg Config) (*Harness, error) {
 		}
 		h.j, h.own = memjournal.New(), true
 	}
-	if err := h.enter(ctx, cfg.Mode, nil); err != nil {
+	s, err := h.enter(ctx, cfg.Mode, nil)
+	if err != nil {
 		return nil, fmt.Errorf("harness: %v: %w", cfg.Mode, err)
 	}
+	h.state.Store(s)
 	return h, nil
 }
 
-// Mode returns the present mode.
+// Mode returns the present mode: Off too after a change that failed, and after
+// Close.
 func (h *Harness) Mode() Mode {
 	switch s := h.state.Load(); {
 	case s == nil:
@@ -200,10 +209,12 @@ func (h *Harness) Mode() Mode {
 // record of the change; entering it opens a new tenure, whose first batch says
 // so. A change between Off and Replay has no writer and is not recorded. Replay
 // starts at the first number of Config.Part; leaving it does not ask whether the
-// program did everything: Finish does.
+// program did everything: Finish does. Calls at the same time are recorded or
+// compared in the old mode, or wait for the new one.
 //
-// If leaving Record fails, the mode is Off and the error says what is lost. If
-// entering the new mode fails, the mode is Off too.
+// If a change fails, neither mode is on: until a later SetMode succeeds every call
+// that Off would let pass, Flush, Finish and Close fail with its error, which says
+// what is lost if leaving Record failed.
 func (h *Harness) SetMode(ctx context.Context, m Mode) error {
 	if m > Replay {
 		return fmt.Errorf("harness: mode %d", m)
@@ -214,50 +225,64 @@ func (h *Harness) SetMode(ctx context.Context, m Mode) error {
 		return fmt.Errorf("harness: change mode: %w", journal.ErrClosed)
 	}
 	from := h.Mode()
-	if from == m {
+	if from == m && h.failed() == nil {
 		return nil
 	}
-	if err := h.exit(Change{To: m.String()}); err != nil {
-		return fmt.Errorf("harness: from %v to %v: %w", from, m, err)
+	s, err := h.change(ctx, from, m)
+	if err != nil {
+		err = fmt.Errorf("from %v to %v: %w", from, m, err)
+		h.state.Store(&state{err: err, failed: true})
+		return fmt.Errorf("harness: %w", err)
 	}
-	change := Change{From: from.String(), To: m.String()}
-	if err := h.enter(ctx, m, &change); err != nil {
-		return fmt.Errorf("harness: from %v to %v: %w", from, m, err)
-	}
+	h.state.Store(s)
 	return nil
 }
 
-// exit leaves the present mode for Off.
+// change leaves one mode and enters another. The old state stays in place until
+// the new one is there: its calls get errMoved and wait, and none passes as if the
+// mode were Off.
+func (h *Harness) change(ctx context.Context, from, to Mode) (*state, error) {
+	if err := h.exit(Change{To: to.String()}); err != nil {
+		return nil, err
+	}
+	return h.enter(ctx, to, &Change{From: from.String(), To: to.String()})
+}
+
+// exit leaves the present mode.
 func (h *Harness) exit(change Change) error {
-	s := h.state.Load()
-	switch {
+	switch s := h.state.Load(); {
 	case s == nil:
-		return nil
 	case s.rec != nil:
-		err := s.rec.leave(change)
-		h.state.Store(nil)
-		return err
+		return s.rec.leave(change)
+	case s.cmp != nil:
+		s.cmp.close()
 	}
-	s.cmp.close()
-	h.state.Store(nil)
 	return nil
 }
 
-// enter goes from Off to m; change is nil at creation.
-func (h *Harness) enter(ctx context.Context, m Mode, change *Change) error {
+// enter makes the state of m, which is nil for Off; change is nil at creation.
+func (h *Harness) enter(ctx context.Context, m Mode, change *Change) (*state, error) {
 	switch m {
 	case Record:
 		rec, err := h.startRecording(ctx, change)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		h.state.Store(&state{rec: rec})
+		return &state{rec: rec}, nil
 	case Replay:
 		cmp, err := newComparer(ctx, h.j, &h.cfg)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		h.state.Store(&state{cmp: cmp})
+		return &state{cmp: cmp}, nil
+	}
+	return nil, nil
+}
+
+// failed returns why the last change of mode failed, if it did.
+func (h *Harness) failed() error {
+	if s := h.state.Load(); s != nil && s.failed {
+		return s.err
 	}
 	return nil
 }
@@ -288,6 +313,7 @@ func (h *Harness) startRecording(ctx context.Context, change *Change) (*recorder
 	if err := t.w.Append(ctx, b, journal.Digest{}); err != nil {
 		return nil, fmt.Errorf("open run: %w", err)
 	}
+	h.tenures = append(h.tenures, t.w.Cursor().Epoch)
 	return newRecorder(t, &h.cfg), nil
 }
 
@@ -296,17 +322,17 @@ func (h *Harness) Flush(ctx context.Context) error {
 	if s := h.state.Load(); s != nil && s.rec != nil {
 		return s.rec.flush(ctx)
 	}
-	return nil
+	return h.failed()
 }
 
 // Finish tells, in Replay, whether the program did all that was recorded: if not,
 // or if there was a difference before, it returns that *Difference. In the other
-// modes it returns nil.
+// modes, and after Close, it returns nil.
 func (h *Harness) Finish(ctx context.Context) error {
 	if s := h.state.Load(); s != nil && s.cmp != nil {
 		return s.cmp.finish(ctx)
 	}
-	return nil
+	return h.failed()
 }
 
 // Close ends the run. In Record it stores what is pending and a record that the
@@ -345,7 +371,7 @@ func (h *Harness) parted() error {
 	if s := h.state.Load(); s != nil && s.cmp != nil {
 		return s.cmp.parted()
 	}
-	return nil
+	return h.failed()
 }
 
 // end closes the harness, once, after it has asked how a replay went.
@@ -358,26 +384,35 @@ func (h *Harness) end(outcome func() error, change Change) error {
 	h.closed = true
 	err := outcome()
 	err = errors.Join(err, h.exit(change))
-	h.state.Store(&state{})
+	h.state.Store(&state{err: journal.ErrClosed})
 	if h.own {
 		err = errors.Join(err, h.j.Close())
 	}
 	return err
 }
 
-// Snapshot returns what this harness recorded since it was made, in order.
+// Snapshot returns what this harness recorded since it was made, in order, and
+// nothing of other recorders on the same journal.
 func (h *Harness) Snapshot(ctx context.Context) ([]Entry, error) {
 	h.moving.Lock()
-	first := h.first
+	first, tenures := h.first, slices.Clone(h.tenures)
 	h.moving.Unlock()
 	if first == 0 {
 		return nil, nil
 	}
-	p, err := h.load(ctx, first, 0)
-	if err != nil {
-		return p.Entries, fmt.Errorf("snapshot: %w", err)
+	if err := h.Flush(ctx); err != nil {
+		return nil, fmt.Errorf("snapshot: %w", err)
 	}
-	return p.Entries, nil
+	var entries []Entry
+	for e, err := range Read(ctx, h.j, Range{From: first}) {
+		if err != nil {
+			return entries, fmt.Errorf("snapshot: %w", err)
+		}
+		if slices.Contains(tenures, e.Run) {
+			entries = append(entries, e)
+		}
+	}
+	return entries, nil
 }
 
 // Load returns at most limit entries from a number on, this run's included; see

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"slices"
@@ -14,6 +15,7 @@ import (
 
 	"understudy.dev/harness"
 	"understudy.dev/journal"
+	"understudy.dev/journal/journaltest"
 	"understudy.dev/journal/memjournal"
 )
 
@@ -296,6 +298,81 @@ func TestSetMode(t *testing.T) {
 	if got := changes(t, j); !slices.Equal(got, want) {
 		t.Errorf("changes recorded = %q, want %q", got, want)
 	}
+}
+
+// After a change that failed, calls do not pass as if the mode were Off: they fail
+// with its error until another change succeeds.
+func TestFailedChangeOfMode(t *testing.T) {
+	inner := memjournal.New()
+	faulty := journaltest.NewFaulty(t, inner, 1)
+	h := start(t, faulty, harness.Config{})
+	unreachable := fmt.Errorf("unreachable: %w", journal.ErrClosed) // as of the harness itself after Close
+	faulty.Plan(journaltest.OpEnd, 1, journaltest.Fault{Kind: journaltest.Refuse, Err: unreachable})
+	failed := h.SetMode(t.Context(), harness.Record)
+	if !errors.Is(failed, unreachable) || h.Mode() != harness.Off {
+		t.Fatalf("SetMode = %v, now %v; want it refused", failed, h.Mode())
+	}
+	_, seedErr := h.RNGSeed("x", 1)
+	_, sizeErr := h.Actor("a").BatchSize("x", 1)
+	for call, err := range map[string]error{
+		"DeviceCmd": h.DeviceCmd("x", nil), "RNGSeed": seedErr, "BatchSize": sizeErr,
+		"Flush": h.Flush(t.Context()), "Finish": h.Finish(t.Context()),
+	} {
+		if !errors.Is(err, unreachable) {
+			t.Errorf("%s after the failed change = %v, want its error", call, err)
+		}
+	}
+	if err := h.SetMode(t.Context(), harness.Off); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.DeviceCmd("x", nil); err != nil {
+		t.Errorf("DeviceCmd when off = %v", err)
+	}
+	if err := h.SetMode(t.Context(), harness.Replay); !errors.Is(err, harness.ErrNothing) {
+		t.Errorf("SetMode(Replay) of nothing = %v, want ErrNothing", err)
+	}
+	if err := h.SetMode(t.Context(), harness.Record); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.DeviceCmd("recorded", nil); err != nil {
+		t.Fatal(err)
+	}
+	// Another recorder takes over, so that leaving Record fails.
+	start(t, inner.Handle(), harness.Config{Mode: harness.Record})
+	if err := h.SetMode(t.Context(), harness.Off); !errors.Is(err, journal.ErrFenced) {
+		t.Errorf("SetMode(Off) of a fenced recorder = %v, want ErrFenced", err)
+	}
+	if err := h.DeviceCmd("x", nil); !errors.Is(err, journal.ErrFenced) {
+		t.Errorf("DeviceCmd after it = %v, want ErrFenced", err)
+	}
+	if err := h.Close(); !errors.Is(err, journal.ErrFenced) {
+		t.Errorf("Close after it = %v, want ErrFenced", err)
+	}
+}
+
+// A snapshot has what this harness recorded, whoever else recorded before, after
+// and between.
+func TestSnapshotIsItsOwn(t *testing.T) {
+	j := memjournal.New()
+	h1 := start(t, j, harness.Config{Mode: harness.Record})
+	h1.DeviceCmd("a", nil)
+	h2 := start(t, j.Handle(), harness.Config{Mode: harness.Record})
+	h2.DeviceCmd("b", nil)
+	snapshot := func(h *harness.Harness, want ...string) {
+		t.Helper()
+		snap, err := h.Snapshot(t.Context())
+		if got := names(snap); err != nil || !slices.Equal(got, want) {
+			t.Errorf("Snapshot = %q, %v; want %q", got, err, want)
+		}
+	}
+	snapshot(h1, "a")
+	snapshot(h2, "b")
+	h1.SetMode(t.Context(), harness.Off) // fails: it was fenced
+	if err := h1.SetMode(t.Context(), harness.Record); err != nil {
+		t.Fatal(err)
+	}
+	h1.DeviceCmd("c", nil)
+	snapshot(h1, "a", "c")
 }
 
 // changes returns the records of KindMode.
