@@ -14,7 +14,8 @@ import (
 // A Sink receives recorded entries one at a time.
 type Sink interface {
 	// Apply takes one entry; returning nil acknowledges it, and only then comes the
-	// next. An error stops the replay. e is valid during the call; its Data may be
+	// next. An error stops the replay; one that matches ErrNotTaken says that the
+	// entry was not taken, any other leaves it open. e is valid during the call; its Data may be
 	// kept and is read-only. When ctx ends nobody waits for the answer any more.
 	Apply(ctx context.Context, e *Entry) error
 }
@@ -27,6 +28,25 @@ func (f SinkFunc) Apply(ctx context.Context, e *Entry) error { return f(ctx, e) 
 
 // ErrSinkTimeout: a sink did not answer in time.
 var ErrSinkTimeout = errors.New("harness: sink did not answer")
+
+// ErrNotTaken: the sink certainly did not take the entry: it refused it, or never
+// got it. journal.OutcomeOf an error that matches it is NotDone; of any other of a
+// sink it is Unknown, since the entry may have been taken before the error came.
+var ErrNotTaken error = notTaken{}
+
+type notTaken struct{}
+
+func (notTaken) Error() string { return "harness: sink did not take the record" }
+
+// Unwrap returns what journal.OutcomeOf knows as certainly not done.
+func (notTaken) Unwrap() error { return journal.ErrClosed }
+
+// NotTaken returns err as one that matches ErrNotTaken too, in the same words.
+func NotTaken(err error) error { return certain{err} }
+
+type certain struct{ error }
+
+func (c certain) Unwrap() []error { return []error{c.error, ErrNotTaken} }
 
 // A SinkError names the entry that a sink did not acknowledge.
 type SinkError struct {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"sync"
 	"sync/atomic"
@@ -39,12 +40,15 @@ const maxAnswer = 64 << 10
 type Exec struct {
 	cmd     *exec.Cmd
 	grace   time.Duration
-	in      io.WriteCloser
+	in      *os.File // the child's standard input, and its output: pipes of our own,
+	out     *os.File // so that what else holds them open cannot keep us waiting
+	killed  atomic.Bool
 	sent    atomic.Pointer[sent]
 	answers chan answer // one to each entry, then at most one fault; closed when the child's output ends
 	fault   error       // what the child said out of turn, once Apply has told; Apply's own
 	gone    chan struct{}
 	waited  error // of gone
+	held    bool  // of gone: the output did not end, even after a kill
 	once    sync.Once
 	err     error // of Close
 }
@@ -74,28 +78,44 @@ func NewExec(argv []string, cfg ExecConfig) (*Exec, error) {
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env, cmd.Dir, cmd.Stderr, cmd.WaitDelay = cfg.Env, cfg.Dir, cfg.Stderr, cfg.Grace
 	ownGroup(cmd)
-	in, err := cmd.StdinPipe()
+	in, out, err := startPiped(cmd)
 	if err != nil {
 		return nil, fmt.Errorf("sinks: run %s: %w", argv[0], err)
 	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, fmt.Errorf("sinks: run %s: %w", argv[0], err)
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("sinks: run %s: %w", argv[0], err)
-	}
-	s := &Exec{cmd: cmd, grace: cfg.Grace, in: in, answers: make(chan answer, 2), gone: make(chan struct{})}
+	s := &Exec{cmd: cmd, grace: cfg.Grace, in: in, out: out, answers: make(chan answer, 2), gone: make(chan struct{})}
 	none := new(sent)
 	s.sent.Store(none)
-	go s.listen(out, none)
+	go s.listen(none)
 	return s, nil
+}
+
+// startPiped starts cmd and returns our ends of its standard input and output.
+func startPiped(cmd *exec.Cmd) (in, out *os.File, err error) {
+	childIn, in, err := os.Pipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer childIn.Close()
+	out, childOut, err := os.Pipe()
+	if err != nil {
+		in.Close()
+		return nil, nil, err
+	}
+	defer childOut.Close()
+	cmd.Stdin, cmd.Stdout = childIn, childOut
+	if err := cmd.Start(); err != nil {
+		in.Close()
+		out.Close()
+		return nil, nil, err
+	}
+	return in, out, nil
 }
 
 // listen reads the child's answers until its output ends, then reaps it. After a
 // line that is no answer it only drains. answered is what needs no answer yet.
-func (s *Exec) listen(out io.Reader, answered *sent) {
-	from := &arrivals{Reader: out, sent: &s.sent}
+func (s *Exec) listen(answered *sent) {
+	defer s.out.Close()
+	from := &arrivals{Reader: s.out, sent: &s.sent}
 	lines := bufio.NewScanner(from)
 	lines.Buffer(nil, maxAnswer)
 	for lines.Scan() {
@@ -109,14 +129,22 @@ func (s *Exec) listen(out io.Reader, answered *sent) {
 		}
 		answered = from.last
 	}
-	if err := lines.Err(); err != nil {
+	err := lines.Err()
+	if err != nil && !s.killed.Load() { // else it is the read that kill ends
 		s.answers <- answer{err: fmt.Errorf("%w: %w", ErrProtocol, err)}
 		s.kill()
 	} else {
-		_, _ = io.Copy(io.Discard, out) // so that the child can go on to its end
+		_, err = io.Copy(io.Discard, s.out) // so that the child can go on to its end
 	}
+	s.held = errors.Is(err, os.ErrDeadlineExceeded)
 	close(s.answers)
+	if s.killed.Load() {
+		s.cmd.WaitDelay = afterKill // of its standard error, which others may hold open too
+	}
 	s.waited = s.cmd.Wait()
+	if errors.Is(s.waited, exec.ErrWaitDelay) { // it ended well, and others hold its standard error
+		s.waited = nil
+	}
 	close(s.gone)
 }
 
@@ -173,12 +201,11 @@ func (s *Exec) Apply(ctx context.Context, e *harness.Entry) error {
 				return s.take(a)
 			}
 		case <-ctx.Done():
-			s.fault = context.Cause(ctx) // it is killed: no answer counts any more
-			return s.fault
 		}
 	}
 	if ctx.Err() != nil {
-		return context.Cause(ctx)
+		s.fault = context.Cause(ctx) // it is killed: no answer counts any more
+		return s.fault
 	}
 	return s.death(writeErr)
 }
@@ -205,7 +232,7 @@ func (s *Exec) take(a answer) error {
 		s.fault = a.err
 		return a.err
 	case a.Error != "":
-		return fmt.Errorf("child: %s", a.Error)
+		return harness.NotTaken(fmt.Errorf("child: %s", a.Error))
 	}
 	return nil
 }
@@ -223,7 +250,7 @@ func (s *Exec) death(writeErr error) error {
 		s.fault = said
 		return said
 	case writeErr != nil:
-		return fmt.Errorf("%w before it took the record: %s: %w", ErrExited, status, writeErr)
+		return harness.NotTaken(fmt.Errorf("%w before it took the record: %s: %w", ErrExited, status, writeErr))
 	}
 	return fmt.Errorf("%w before it acknowledged: %s", ErrExited, status)
 }
@@ -241,8 +268,21 @@ func (s *Exec) end() (said error, late bool) {
 	return said, !timer.Stop()
 }
 
-// kill ends the child and what it started, at once.
-func (s *Exec) kill() { killGroup(s.cmd.Process) }
+// afterKill is how long the output of a killed child is still read: what it said
+// is in the pipe already. A process that it started outside its group lives on and
+// may hold the pipes open for ever.
+const afterKill = 100 * time.Millisecond
+
+// kill ends the child and what it started in its group, at once, and the waits for
+// its pipes soon.
+func (s *Exec) kill() {
+	s.killed.Store(true)
+	killGroup(s.cmd.Process)
+	s.in.Close()
+	if s.out.SetReadDeadline(time.Now().Add(afterKill)) != nil { // a system that cannot
+		s.out.Close()
+	}
+}
 
 // Close closes the child's input and waits for its end: for Grace, then it is
 // killed. The error says how the child ended if not with status 0, or what it said
@@ -256,7 +296,9 @@ func (s *Exec) shut() error {
 	s.in.Close()
 	said, late := s.end()
 	switch {
-	case late:
+	case late && s.held && s.cmd.ProcessState.Exited():
+		return fmt.Errorf("sinks: child ended with %v, but something that it started held its output open for %v", s.cmd.ProcessState, s.grace)
+	case late && !s.cmd.ProcessState.Exited():
 		return fmt.Errorf("sinks: child did not end within %v of the end of its input and was killed", s.grace)
 	case s.waited != nil:
 		return fmt.Errorf("sinks: child: %w", s.waited)

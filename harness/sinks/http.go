@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 
 	"understudy.dev/harness"
 )
@@ -31,6 +34,15 @@ func (e *StatusError) Error() string {
 		return "sinks: server answered " + e.Status
 	}
 	return fmt.Sprintf("sinks: server answered %s: %s", e.Status, e.Body)
+}
+
+// Unwrap tells the outcome of a refusal: 4xx is harness.ErrNotTaken. After 5xx, such
+// as of a proxy that lost patience, and 3xx the entry may have been taken.
+func (e *StatusError) Unwrap() error {
+	if e.Code >= 400 && e.Code <= 499 {
+		return harness.ErrNotTaken
+	}
+	return nil
 }
 
 // shownBody is how much of a refusal is kept, in bytes.
@@ -73,7 +85,14 @@ func (s *HTTP) Apply(ctx context.Context, e *harness.Entry) error {
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Understudy-Number", strconv.FormatUint(e.Number, 10))
+	var connected atomic.Bool
+	req = req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
+	}))
 	resp, err := s.cfg.Client.Do(req)
+	if err != nil && !connected.Load() && dialFailed(err) {
+		return harness.NotTaken(fmt.Errorf("sinks: %w", err))
+	}
 	if err != nil {
 		return fmt.Errorf("sinks: %w", err)
 	}
@@ -90,6 +109,14 @@ func (s *HTTP) Apply(ctx context.Context, e *harness.Entry) error {
 		return fmt.Errorf("sinks: read answer: %w", err)
 	}
 	return nil
+}
+
+// dialFailed reports whether no connection came about: the name is not known, or
+// nobody listens. A Client of the caller's may follow redirects, so Apply also asks
+// whether there was one before.
+func dialFailed(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
 }
 
 // Close lets go of idle connections.
