@@ -109,6 +109,39 @@ func TestDiffOfInterleavings(t *testing.T) {
 	}
 }
 
+// What was compared, and what was dropped with a difference on its path, makes room.
+func TestDiffMakesRoom(t *testing.T) {
+	seeds := func(r harness.Recorder, path string, value uint64, n int) {
+		for range n {
+			r.RNGSeed(path, value)
+		}
+	}
+	long := recorded(t, func(r harness.Recorder) { fill(r, 200) })
+	if d, err := harness.Diff(t.Context(), long, long, harness.DiffOptions{MaxAhead: 5}); d != nil || err != nil {
+		t.Errorf("Diff of the same = %v, %v; want none", d, err)
+	}
+	// They part on x, when nine seeds of the second run are waiting there, and w is
+	// open until late: the rest needs room for w and y, which is 22.
+	a := recorded(t, func(r harness.Recorder) { seeds(r, "w", 0, 10); seeds(r, "x", 1, 40); seeds(r, "y", 0, 12) })
+	b := recorded(t, func(r harness.Recorder) { seeds(r, "x", 2, 60); seeds(r, "w", 0, 10); seeds(r, "y", 0, 12) })
+	d, err := harness.Diff(t.Context(), a, b, harness.DiffOptions{MaxAhead: 25})
+	if err != nil || d == nil || d.Number != 11 || d.Path != "x" {
+		t.Errorf("Diff = %v, %v; want a difference at record 11 on x", d, err)
+	}
+}
+
+// Of two differences with one number, what the first run recorded comes first.
+func TestDiffPrefersTheFirstRun(t *testing.T) {
+	a := recorded(t, func(r harness.Recorder) { fill(r, 1); r.RNGSeed("y", 1) })
+	b := recorded(t, func(r harness.Recorder) { fill(r, 1); r.RNGSeed("z", 1) })
+	for range 40 { // paths are met in any order
+		d, err := harness.Diff(t.Context(), a, b, harness.DiffOptions{})
+		if err != nil || d == nil || d.Number != 2 || d.Path != "y" || d.Expected == nil {
+			t.Fatalf("Diff = %v, %v; want what only the first recorded, at record 2 on y", d, err)
+		}
+	}
+}
+
 // What Diff holds in memory is bounded.
 func TestDiffIsBounded(t *testing.T) {
 	a := recorded(t, func(r harness.Recorder) { fill(r, 100); r.RNGSeed("x", 1) })

@@ -350,6 +350,23 @@ func TestProgress(t *testing.T) {
 	})
 }
 
+// What remains of a part is counted to its end, not the journal's.
+func TestProgressOfAPart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		p := player(t, recorded(t, tenSteps), &collect{}, harness.ReplayOptions{Stepwise: true, Part: harness.Range{To: 5}})
+		done := make(chan error, 1)
+		go func() { done <- p.Run(ctx) }()
+		p.Step(3)
+		synctest.Wait()
+		if v := p.Progress(); v.Number != 3 || v.Remaining != 2 {
+			t.Errorf("Progress = %+v, want 2 to come after 3 of 5", v)
+		}
+		cancel()
+		<-done
+	})
+}
+
 // A viewer shows what its filter selects and counts the rest.
 func TestViewer(t *testing.T) {
 	j := recorded(t, func(r harness.Recorder) {
