@@ -15,7 +15,8 @@ import (
 // an *Actor for one of its paths. In Record an error says that the call was not
 // recorded, or that this is unknown (journal.OutcomeOf); in Replay that the
 // program differs from the record (*Difference) or has come to its end
-// (ErrPastEnd). Data is copied.
+// (ErrPastEnd). Data is copied. Names and paths are UTF-8: in Record others are
+// refused with ErrName.
 type Recorder interface {
 	// DeviceCmd records a command to a device.
 	DeviceCmd(name string, payload []byte) error
@@ -105,7 +106,7 @@ func (a *Actor) Actor(sub string) *Actor {
 	path := join(a.path, sub)
 	s := &Actor{h: a.h, path: path, err: a.err}
 	if strings.Contains(path, separator) {
-		s.err = fmt.Errorf("harness: path %q: %q is not allowed in it", path, separator)
+		s.err = fmt.Errorf("harness: path %s: %q is not allowed in it", showName(path), separator)
 	}
 	return s
 }
@@ -255,7 +256,7 @@ func (a *Actor) settle(err error, kind journal.Kind, path, name string) error {
 	case errors.As(err, &diff) || errors.Is(err, ErrPastEnd):
 		return err
 	}
-	return fmt.Errorf("harness: %v %q on %s: %w", kind, name, showPath(path), err)
+	return fmt.Errorf("harness: %v %s on %s: %w", kind, showName(name), showPath(path), err)
 }
 
 // maxScoped bounds an actor's memory when names are all different.

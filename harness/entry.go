@@ -91,7 +91,7 @@ func (e *Entry) decode(r *journal.Record) error {
 	case r.Version == versionScoped:
 		i := strings.Index(r.Name, separator)
 		if i < 0 {
-			return fmt.Errorf("%w: name %q has no path", ErrUndecodable, r.Name)
+			return fmt.Errorf("%w: name %s has no path", ErrUndecodable, showName(r.Name))
 		}
 		e.Path, e.Name = r.Name[:i], r.Name[i+len(separator):]
 	case r.Version != versionPlain:
@@ -133,7 +133,7 @@ func (e *Entry) What() string {
 	}
 	s := e.Kind.String()
 	if !input(e.Kind) {
-		s += " " + strconv.Quote(e.Name)
+		s += " " + showName(e.Name)
 	}
 	return s + " " + showData(e.Data)
 }
@@ -147,7 +147,19 @@ func showPath(path string) string {
 	if path == "" {
 		return "-"
 	}
-	return strconv.Quote(path)
+	return showName(path)
+}
+
+// shownName is how much of a name is shown, in bytes: more than a name that can be
+// recorded has, so only one that was too large is cut.
+const shownName = 1024
+
+// showName quotes a name, or the beginning of one that is out of bounds.
+func showName(name string) string {
+	if len(name) <= shownName {
+		return strconv.Quote(name)
+	}
+	return fmt.Sprintf("%q… (%d bytes)", name[:64], len(name))
 }
 
 // showData shows short printable data as text and other data in hexadecimal.

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"understudy.dev/journal"
 	"understudy.dev/journal/memjournal"
@@ -108,6 +109,14 @@ func (c *Config) validate() error {
 	}
 	if len(c.Name) > maxRecorder {
 		faults = append(faults, fmt.Errorf("name of %d bytes, at most %d", len(c.Name), maxRecorder))
+	}
+	if !utf8.ValidString(c.Name) { // it would be changed in the record of a start
+		faults = append(faults, fmt.Errorf("%w: name %q", ErrName, c.Name))
+	}
+	for key, value := range c.Pin {
+		if !utf8.ValidString(key) || !utf8.ValidString(value) {
+			faults = append(faults, fmt.Errorf("%w: pin %q: %q", ErrName, key, value))
+		}
 	}
 	if c.Linger < 0 || c.Timeout < 0 {
 		faults = append(faults, fmt.Errorf("linger %v, timeout %v: negative", c.Linger, c.Timeout))

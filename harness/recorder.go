@@ -6,12 +6,24 @@ import (
 	"fmt"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"understudy.dev/journal"
 )
 
 // errMoved: this recorder ended because the mode changed; look at the state again.
 var errMoved = errors.New("harness: mode changed")
+
+// ErrName: a name or path is not UTF-8. What shows records, such as the JSON of a
+// sink, could not show it as it is. Nothing was recorded.
+var ErrName error = badName{}
+
+type badName struct{}
+
+func (badName) Error() string { return "harness: name or path is not UTF-8" }
+
+// Unwrap returns what journal.OutcomeOf knows as certainly not done.
+func (badName) Unwrap() error { return journal.ErrUnsupported }
 
 // A LostError says which numbers were recorded and are not in the journal: or, if
 // Outcome is journal.Unknown, may not be.
@@ -101,6 +113,9 @@ func (r *recorder) wake() {
 
 // record adds one entry. Synchronous recorders return when it is stored.
 func (r *recorder) record(kind journal.Kind, version uint32, name string, data []byte) error {
+	if !utf8.ValidString(name) {
+		return ErrName
+	}
 	r.mu.Lock()
 	err := r.addLocked(kind, version, name, data, true)
 	if err != nil || r.async {

@@ -8,7 +8,8 @@ import (
 	"understudy.dev/journal"
 )
 
-// A Message is an entry as JSON.
+// A Message is an entry as JSON. A path or name that is not UTF-8, as old records
+// may have, is shown with U+FFFD for each byte that is not.
 type Message struct {
 	Number uint64 `json:"number"`         // from 1, dense
 	Seq    uint64 `json:"seq"`            // the journal's own number
