@@ -69,7 +69,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 }
 
 func (o *options) check(rest []string) error {
-	faults := []error{o.plant.check()}
+	faults := []error{o.plant.check(o.epochs)}
 	if len(rest) > 0 {
 		faults = append(faults, fmt.Errorf("unexpected %q", rest))
 	}
@@ -91,14 +91,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err != nil {
 		return exitUsage
 	}
-	err = o.run(ctx, stdout)
+	drawn, err := o.run(ctx, stdout)
 	var difference *harness.Difference
 	switch {
 	case errors.As(err, &difference):
 		fmt.Fprint(stderr, difference.Report())
+		if drawn != nil {
+			fmt.Fprintf(stderr, "trainer: %v\n", drawn)
+		}
 		return exitDifference
-	case err != nil:
-		fmt.Fprintf(stderr, "trainer: %v\n", err)
+	case err != nil || drawn != nil:
+		fmt.Fprintf(stderr, "trainer: %v\n", errors.Join(err, drawn))
 		return exitFailed
 	}
 	return exitDone
@@ -116,28 +119,29 @@ func (o *options) open(ctx context.Context) (journal.Journal, error) {
 	return journalurl.Open(ctx, url, journalurl.Options{Create: o.mode == harness.Record, ReadOnly: o.mode == harness.Replay})
 }
 
-// run opens the journal, trains, and draws. A difference is returned as an error.
-func (o *options) run(ctx context.Context, out io.Writer) (err error) {
+// run opens the journal, trains, and draws. A difference is returned as an error;
+// drawn is why there is no picture, which is not the run's fault.
+func (o *options) run(ctx context.Context, out io.Writer) (drawn, err error) {
 	j, err := o.open(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, j.Close()) }()
 	dev := cpu.New()
 	cfg := harness.Config{Mode: o.mode, Name: "trainer", Async: true, Pin: dev.Environment().Pin()}
 	if o.mode == harness.Replay {
 		if cfg.Part, err = lastRun(ctx, j); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	h, err := harness.New(ctx, j, cfg)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	c := &chart{}
 	if o.mode == harness.Replay && o.svg != "" {
 		if c.recorded, err = recordedLosses(ctx, j, cfg.Part); err != nil {
-			return err
+			return nil, errors.Join(err, h.Close())
 		}
 	}
 	err = o.train(ctx, h, dev, c, out)
@@ -145,9 +149,9 @@ func (o *options) run(ctx context.Context, out io.Writer) (err error) {
 		err = ended
 	}
 	if o.svg != "" {
-		err = errors.Join(err, os.WriteFile(o.svg, c.svg(), 0o644))
+		drawn = os.WriteFile(o.svg, c.svg(), 0o644)
 	}
-	return err
+	return drawn, err
 }
 
 // end ends the run as it went: one that stopped for an error or an interrupt is

@@ -22,9 +22,16 @@ const (
 	plantBit   = "bit"   // a bit of the last layer's bias is flipped
 )
 
-func (p plant) check() error {
+// check refuses what would plant nothing in a run of so many epochs: its replay
+// would agree as if the difference had not been found.
+func (p plant) check(epochs int) error {
 	switch p.kind {
-	case plantNone, plantSeed, plantBatch, plantBit:
+	case plantNone:
+		return nil
+	case plantSeed, plantBatch, plantBit:
+		if p.epoch < 1 || p.epoch > epochs {
+			return fmt.Errorf("--plant-epoch %d: there are epochs 1 to %d", p.epoch, epochs)
+		}
 		return nil
 	}
 	return fmt.Errorf("unknown plant %q, want %s, %s or %s", p.kind, plantSeed, plantBatch, plantBit)

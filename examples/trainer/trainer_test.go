@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -220,6 +221,59 @@ func killAndReplay(t *testing.T, program, journal string) {
 	}
 }
 
+// A run that was interrupted replays like one that was killed, although it had the
+// time to end its record in order.
+func TestInterruptedRunReplays(t *testing.T) {
+	dir := t.TempDir()
+	args := []string{"--journal", "file:" + dir, "--epochs", "1000000", "--points", "120"}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	out := &epochs{after: 3, reached: func() { cancel(errors.New("interrupt")) }}
+	var stderr bytes.Buffer
+	if code := run(ctx, append(args, "--mode", "record"), out, &stderr); code != exitFailed {
+		t.Fatalf("exit code %d, want %d: %s", code, exitFailed, &stderr)
+	}
+	code, replayed := invoke(t, append(args, "--mode", "replay")...)
+	if code != exitDone || !strings.Contains(replayed, "replayed to the end of the record, which was cut short") {
+		t.Errorf("exit code %d, want 0 and the end of the record", code)
+	}
+	j, err := filejournal.Open(filepath.Join(dir, "trainer"), filejournal.Config{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	runs, err := harness.Runs(t.Context(), j)
+	if err != nil || len(runs) != 1 || runs[0].Closed || !strings.Contains(runs[0].Cut, "interrupt") {
+		t.Errorf("Runs = %+v, %v; want one that was cut by an interrupt", runs, err)
+	}
+}
+
+// epochs is an output that calls reached when so many epochs were said.
+type epochs struct {
+	said, after int
+	reached     func()
+}
+
+func (e *epochs) Write(p []byte) (int, error) {
+	if e.said += bytes.Count(p, []byte("epoch ")); e.said >= e.after {
+		e.reached()
+	}
+	return len(p), nil
+}
+
+// A picture that cannot be written is said, also beside a difference.
+func TestPictureThatCannotBeWritten(t *testing.T) {
+	dir := t.TempDir()
+	invoke(t, small(dir, "--mode", "record")...)
+	picture := filepath.Join(dir, "none", "x.svg")
+	for plant, want := range map[string]int{"": exitFailed, "seed": exitDifference} {
+		var stderr bytes.Buffer
+		code := run(t.Context(), small(dir, "--mode", "replay", "--plant", plant, "--svg", picture), io.Discard, &stderr)
+		if code != want || !strings.Contains(stderr.String(), picture) {
+			t.Errorf("plant %q: exit code %d, %q; want %d and the file's name", plant, code, &stderr, want)
+		}
+	}
+}
+
 // A run recorded by a build that cannot fuse replays on one that can, and back.
 func TestReplayAcrossV1AndV3(t *testing.T) {
 	if runtime.GOARCH != "amd64" {
@@ -284,7 +338,16 @@ func TestAnotherKernelIsRefused(t *testing.T) {
 
 func TestWrongUsage(t *testing.T) {
 	for _, args := range [][]string{
-		{"--mode", "rewind"}, {"--plant", "seed"}, {"--mode", "replay", "--plant", "doubt"}, {"--epochs", "0"}, {"more"}, {"--no-such-flag"},
+		{"--mode", "rewind"},
+		{"--plant", "seed"},
+		{"--mode", "replay", "--plant", "doubt"},
+		{"--epochs", "0"},
+		{"--mode", "replay", "--plant", "bit", "--plant-epoch", "61"},
+		{"--mode", "replay", "--plant", "bit", "--plant-epoch", "0"},
+		{"--mode", "replay", "--plant", "bit", "--plant-epoch", "-1"},
+		{"--mode", "replay", "--plant", "seed", "--epochs", "1"},
+		{"more"},
+		{"--no-such-flag"},
 	} {
 		if code, _ := invoke(t, args...); code != exitUsage {
 			t.Errorf("trainer %q: exit code %d, want %d", args, code, exitUsage)
