@@ -12,6 +12,9 @@
 // what was expected, what came, and the last ten entries before it; what the
 // program has not done at the end is a difference too.
 //
+// After a change of mode that failed, calls fail with its error: they never look as
+// if they had been recorded.
+//
 // # Numbers
 //
 // Entries are numbered from 1 without gaps, across all runs of one persistence
@@ -66,6 +69,9 @@
 // speed, at the recorded pace times a factor, or stepwise, and can be paused. It
 // never skips an entry; only [NewViewer], which is for looking, filters. With
 // ReplayOptions.Foreign it takes the journal of a machine too.
+//
+// What a sink made of an entry after an error is unknown, unless the error matches
+// [ErrNotTaken].
 //
 // # What this package does not do
 //

@@ -33,7 +33,10 @@ func job(ctx context.Context, mode harness.Mode, base, id string) error {
 	err4 := h.DeviceCmd("alloc", []byte("64 KiB"))
 	err5 := h.KernelCmd("sgemm", fmt.Append(nil, size, rate))
 	err6 := h.Output("weights", fmt.Append(nil, seed)) // compared in Replay
-	return errors.Join(err1, err2, err3, err4, err5, err6, h.Close())
+	if err := errors.Join(err1, err2, err3, err4, err5, err6); err != nil {
+		return errors.Join(err, h.Abort(err)) // the run is recorded as cut short, not as whole
+	}
+	return h.Close()
 }
 
 func Example_journalURL() {

@@ -1,9 +1,12 @@
 package harness_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -408,6 +411,35 @@ func TestDamagedBatchNamesItsNumber(t *testing.T) {
 	var corrupt *journal.CorruptError
 	if !errors.As(err, &bad) || bad.Number != 4 || !errors.As(err, &corrupt) {
 		t.Errorf("Load = %v, want record 4 and a CorruptError", err)
+	}
+}
+
+// A file journal that is damaged where opening reads it is not opened, and the
+// error has the place and the last good seq.
+func TestDamagedFileIsNotOpened(t *testing.T) {
+	dir := t.TempDir() + "/journal"
+	j := opened(t, "file:"+dir)
+	h := start(t, j, harness.Config{Mode: harness.Record})
+	tenSteps(h)
+	if err := errors.Join(h.Close(), j.Close()); err != nil {
+		t.Fatal(err)
+	}
+	segments, err := filepath.Glob(dir + "/*.udj")
+	if err != nil || len(segments) != 1 {
+		t.Fatalf("segments %q, %v; want one", segments, err)
+	}
+	data, err := os.ReadFile(segments[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(data, []byte("step")) // the first entry; others follow
+	data[at] ^= 1
+	if err := os.WriteFile(segments[0], data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var corrupt *journal.CorruptError
+	if j, err := openPlace("file:" + dir); !errors.As(err, &corrupt) || corrupt.Pos == 0 || corrupt.Seq != 1 || corrupt.Offset < 0 {
+		t.Errorf("open = %v, %v; want a CorruptError with position and byte, after seq 1", j, err)
 	}
 }
 
