@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"understudy.dev/harness"
@@ -24,11 +25,12 @@ type Tolerance struct {
 // one means the program itself, and grants none.
 type ReplayConfig struct {
 	// Path is the actor whose commands are executed; those of others are ignored.
+	// If there were only those, Close fails with ErrNothing.
 	Path string
 	// Accept holds a reason for each pinned field that may differ: "device",
-	// "driver", "library" or "kernel NAME".
+	// "driver", "library" or "kernel NAME" of a kernel that the device has.
 	Accept map[string]string
-	// Tolerance is by kernel. After a difference within it, the recorded contents
+	// Tolerance is by kernel of the device. After a difference within it, the recorded contents
 	// are copied onto the device, so that errors do not add up and what follows is
 	// compared on the same inputs.
 	Tolerance map[string]Tolerance
@@ -43,7 +45,14 @@ type Replayer struct {
 	want *Command  // what the command at hand gave then
 	diff *Difference
 	done Report
+
+	failed bool            // Apply told an error
+	given  int             // records of any kind and path
+	others map[string]bool // paths of the commands that were passed over, at most shownPaths
 }
+
+// shownPaths is how many paths ErrNothing names.
+const shownPaths = 5
 
 // A Report is what a Replayer has done so far.
 type Report struct {
@@ -52,20 +61,34 @@ type Report struct {
 	Tolerated map[string]int // outputs that differed within tolerance, by kernel
 }
 
-// NewReplayer returns a replayer on dev. It fails if an exception has no reason.
+// NewReplayer returns a replayer on dev. It fails if an exception has no reason, or
+// is for something that dev does not have: a misspelt one would never be made use of.
 func NewReplayer(dev Device, cfg ReplayConfig) (*Replayer, error) {
+	r := &Replayer{dev: dev, cfg: cfg, done: Report{Tolerated: make(map[string]int)}, others: make(map[string]bool)}
+	return r, cfg.check(dev.Environment().Pin())
+}
+
+// check tells all faults together, in the order of names.
+func (cfg *ReplayConfig) check(pin map[string]string) error {
 	var faults []error
-	for field, reason := range cfg.Accept {
-		if strings.TrimSpace(reason) == "" {
-			faults = append(faults, fmt.Errorf("accept %s: no reason given", field))
+	fault := func(bad bool, format string, args ...any) {
+		if bad {
+			faults = append(faults, fmt.Errorf(format, args...))
 		}
 	}
-	for kernel, t := range cfg.Tolerance {
-		if strings.TrimSpace(t.Reason) == "" || !(t.Abs >= 0 && t.Rel >= 0) {
-			faults = append(faults, fmt.Errorf("tolerance of %s: absolute %g, relative %g, reason %q", kernel, t.Abs, t.Rel, t.Reason))
-		}
+	for _, field := range slices.Sorted(maps.Keys(cfg.Accept)) {
+		_, known := pin[field]
+		fault(!known, "accept %q: the device has no such field: want device, driver, library or kernel NAME", field)
+		fault(strings.TrimSpace(cfg.Accept[field]) == "", "accept %s: no reason given", field)
 	}
-	return &Replayer{dev: dev, cfg: cfg, done: Report{Tolerated: make(map[string]int)}}, errors.Join(faults...)
+	for _, kernel := range slices.Sorted(maps.Keys(cfg.Tolerance)) {
+		t := cfg.Tolerance[kernel]
+		_, known := pin["kernel "+kernel]
+		fault(!known, "tolerance of %q: the device has no such kernel", kernel)
+		fault(strings.TrimSpace(t.Reason) == "" || !(t.Abs >= 0 && t.Rel >= 0),
+			"tolerance of %s: absolute %g, relative %g, reason %q", kernel, t.Abs, t.Rel, t.Reason)
+	}
+	return errors.Join(faults...)
 }
 
 // Report returns what was done so far.
@@ -80,7 +103,20 @@ func (r *Replayer) Report() Report {
 // with the record's number. An environment record begins a new run: what the run
 // before left allocated is freed.
 func (r *Replayer) Apply(ctx context.Context, e *harness.Entry) error {
-	if e.Kind != journal.KindDevice && e.Kind != journal.KindKernel || e.Path != r.cfg.Path {
+	err := r.apply(ctx, e)
+	r.failed = r.failed || err != nil
+	return err
+}
+
+func (r *Replayer) apply(ctx context.Context, e *harness.Entry) error {
+	r.given++
+	if e.Kind != journal.KindDevice && e.Kind != journal.KindKernel {
+		return nil
+	}
+	if e.Path != r.cfg.Path {
+		if len(r.others) < shownPaths {
+			r.others[e.Path] = true
+		}
 		return nil
 	}
 	if err := ctx.Err(); err != nil {
@@ -144,7 +180,7 @@ func (r *Replayer) begin(recorded Environment) error {
 	if err := recorded.Check(r.dev.Environment(), r.cfg.Accept); err != nil {
 		return err
 	}
-	if err := r.Close(); err != nil {
+	if err := r.free(); err != nil {
 		return err
 	}
 	r.rec = newRecorder(r.dev, r.compare, keepAll, keepAll)
@@ -197,8 +233,29 @@ func (r *Replayer) tolerate(want, got *Content, tol Tolerance, c *Command) *Diff
 	return nil
 }
 
-// Close frees what the run left allocated.
+// ErrNothing: not one command of the path was replayed.
+var ErrNothing = errors.New("accel: nothing was replayed")
+
+// Close ends the replay and frees what the run left allocated. It fails with
+// ErrNothing if records came and no command of the path was among them.
 func (r *Replayer) Close() error {
+	err := r.free()
+	if r.given == 0 || r.done.Commands > 0 || r.failed {
+		return err
+	}
+	paths := slices.Sorted(maps.Keys(r.others))
+	for i := range paths {
+		paths[i] = strconv.Quote(paths[i])
+	}
+	where := "there is none on another path either"
+	if len(paths) > 0 {
+		where = "there are some on " + strings.Join(paths, ", ")
+	}
+	return errors.Join(err, fmt.Errorf("%w: %d records and no command of a device on path %q; %s", ErrNothing, r.given, r.cfg.Path, where))
+}
+
+// free frees what a run left allocated.
+func (r *Replayer) free() error {
 	if r.rec == nil {
 		return nil
 	}
