@@ -36,10 +36,18 @@ func New() *Device {
 	return &Device{catalogue: accel.Catalogue(), kernels: kernels(), memory: make(map[accel.Buffer][]float32)}
 }
 
-// Alloc implements accel.Device.
+// MaxAlloc is the largest buffer in bytes: 2^32 words, as many as a kernel's count in
+// 32 bits reaches. Go ends the process where the machine has not got the memory, which
+// one size in a damaged record must not do.
+const MaxAlloc = min(4<<32, math.MaxInt)
+
+// Alloc implements accel.Device. A size of more than MaxAlloc gets accel.ErrBounds.
 func (d *Device) Alloc(bytes int) (accel.Buffer, error) {
 	if bytes <= 0 || bytes%4 != 0 {
 		return 0, fmt.Errorf("allocate %d bytes: %w", bytes, accel.ErrBounds)
+	}
+	if bytes > MaxAlloc {
+		return 0, fmt.Errorf("allocate %d bytes, at most %d: %w", bytes, MaxAlloc, accel.ErrBounds)
 	}
 	d.last++
 	d.memory[d.last] = make([]float32, bytes/4)

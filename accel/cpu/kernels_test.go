@@ -238,6 +238,15 @@ func TestLaunchRefuses(t *testing.T) {
 	}
 }
 
+// A size that this machine can hardly have is refused: Go would end the process.
+func TestAllocRefuses(t *testing.T) {
+	for _, bytes := range []int{0, -4, 6, cpu.MaxAlloc + 4, 1 << 45, math.MaxInt &^ 3} {
+		if b, err := cpu.New().Alloc(bytes); !errors.Is(err, accel.ErrBounds) {
+			t.Errorf("Alloc(%d) = %v, %v, want %v", bytes, b, err, accel.ErrBounds)
+		}
+	}
+}
+
 func gemm(ta, tb uint32, x, y []float32) func(*bench) accel.Buffer {
 	return func(b *bench) accel.Buffer {
 		c := b.floats(9, 9, 9, 9)
