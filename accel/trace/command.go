@@ -36,6 +36,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -174,12 +175,47 @@ func strict(data []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
-		return err
+		return inWords(err)
 	}
 	if d.More() {
 		return errors.New("something follows the object")
 	}
 	return nil
+}
+
+// inWords says what is wrong with a value in the words of the format rather than of
+// the types that it is decoded into.
+func inWords(err error) error {
+	var kind *json.UnmarshalTypeError
+	if !errors.As(err, &kind) {
+		return truncated(err)
+	}
+	value := "a " + kind.Value
+	if strings.ContainsAny(kind.Value[:1], "ao") { // array, object
+		value = "an " + kind.Value
+	}
+	if kind.Field == "" {
+		return fmt.Errorf("%s where an object belongs", value)
+	}
+	return fmt.Errorf("%q is %s, want %s", kind.Field, value, wanted(kind.Type))
+}
+
+// wanted is the kind of value that a Go type takes.
+func wanted(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.String:
+		if t == reflect.TypeFor[json.Number]() {
+			return "a number"
+		}
+		return "a string"
+	case reflect.Slice, reflect.Array:
+		return "an array"
+	case reflect.Struct, reflect.Map:
+		return "an object"
+	case reflect.Uint, reflect.Uint32, reflect.Uint64:
+		return "a whole number, not negative and of at most " + strconv.Itoa(t.Bits()) + " bits"
+	}
+	return "a whole number"
 }
 
 // nanoseconds reads a decimal number of microseconds, exactly to the nanosecond:

@@ -92,6 +92,9 @@ func readKineto(r *bufio.Reader, max bounds) iter.Seq2[Command, error] {
 	}
 }
 
+// errNoEvents: a file that is no trace, or whose events lie where no profiler puts them.
+var errNoEvents = fmt.Errorf("%w: no traceEvents at the top level", ErrFormat)
+
 // read finds the array of events: the value of traceEvents, or the whole file.
 func (k *kineto) read(d *json.Decoder, lines *lineCounter) error {
 	open, err := d.Token()
@@ -101,16 +104,15 @@ func (k *kineto) read(d *json.Decoder, lines *lineCounter) error {
 	if open == json.Delim('[') {
 		return k.events(d, lines)
 	}
+	found := false
 	for d.More() {
 		key, err := d.Token()
 		if err != nil {
 			return truncated(err)
 		}
 		if key == "traceEvents" {
-			if _, err := d.Token(); err != nil {
-				return truncated(err)
-			}
-			err = k.events(d, lines)
+			found = true
+			err = k.array(d, lines)
 		} else {
 			err = skip(d)
 		}
@@ -118,8 +120,21 @@ func (k *kineto) read(d *json.Decoder, lines *lineCounter) error {
 			return truncated(err)
 		}
 	}
-	_, err = d.Token()
-	return truncated(err)
+	if _, err = d.Token(); err != nil || found {
+		return truncated(err)
+	}
+	return errNoEvents
+}
+
+// array reads the value of traceEvents.
+func (k *kineto) array(d *json.Decoder, lines *lineCounter) error {
+	switch open, err := d.Token(); {
+	case err != nil:
+		return err
+	case open != json.Delim('['):
+		return errors.New("traceEvents is not an array")
+	}
+	return k.events(d, lines)
 }
 
 // maxDepth of what lies beside the events; encoding/json allows values the same.
@@ -189,7 +204,7 @@ func (k *kineto) add(raw json.RawMessage, at int) error {
 		Phase    string `json:"ph"`
 	}
 	if err := json.Unmarshal(raw, &head); err != nil {
-		return err
+		return inWords(err)
 	}
 	memory := head.Name == "[memory]"
 	switch head.Category {
@@ -204,7 +219,7 @@ func (k *kineto) add(raw json.RawMessage, at int) error {
 	}
 	var e event
 	if err := json.Unmarshal(raw, &e); err != nil {
-		return err
+		return inWords(err)
 	}
 	if err := k.keep(&e); err != nil {
 		return err

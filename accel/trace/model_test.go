@@ -83,6 +83,19 @@ func TestModelReportsMidJob(t *testing.T) {
 	}
 }
 
+// The peak is the most that was live at once, also where less is live later.
+func TestPeakStays(t *testing.T) {
+	const lines = `{"cmd":"alloc","bytes":512,"addr":1,"ts_us":0}
+{"cmd":"alloc","bytes":64,"addr":2,"ts_us":1}
+{"cmd":"free","addr":1,"ts_us":2}
+{"cmd":"alloc","bytes":8,"addr":3,"ts_us":3}
+`
+	r, err := replay(t, strings.NewReader(lines))
+	if err != nil || r.LiveBytes != 72 || r.PeakBytes != 576 {
+		t.Errorf("%d bytes live, %d at the peak, %v; want 72 and 576", r.LiveBytes, r.PeakBytes, err)
+	}
+}
+
 func TestModelFindsTheImpossible(t *testing.T) {
 	const kernel = `{"cmd":"launch","kernel":"k","stream":7,"ts_us":5}` + "\n"
 	tests := []struct {

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -83,18 +85,50 @@ func (max bounds) read(r io.Reader) iter.Seq2[Command, error] {
 // schema in the first lines.
 const peekBytes = 4 << 10
 
+// marks of a Kineto trace.
+var marks = []string{"traceEvents", "schemaVersion", "deviceProperties"}
+
+// readerOf tells the format by the keys of the first object, and not by what lies
+// deeper in it: an event of a Kineto trace may have arguments of any name.
 func readerOf(head []byte) func(*bufio.Reader, bounds) iter.Seq2[Command, error] {
-	first, _, _ := bytes.Cut(bytes.TrimLeft(head, " \t\r\n"), []byte("\n"))
-	if bytes.Contains(first, []byte(`"cmd"`)) {
-		return readLines
-	}
-	for _, mark := range []string{`"traceEvents"`, `"schemaVersion"`, `"deviceProperties"`, `"ph"`} {
-		if bytes.Contains(head, []byte(mark)) {
+	for key := range topKeys(head) {
+		switch {
+		case key == "cmd":
+			return readLines
+		case slices.Contains(marks, key):
 			return readKineto
 		}
 	}
+	// Damage, or a value longer than the head, hides the keys. A line has no object in
+	// it, so what looks like both is a Kineto trace; so is an array of events.
+	for _, mark := range append([]string{"ph"}, marks...) {
+		if bytes.Contains(head, []byte(strconv.Quote(mark))) {
+			return readKineto
+		}
+	}
+	if first, _, _ := bytes.Cut(bytes.TrimLeft(head, " \t\r\n"), []byte("\n")); bytes.Contains(first, []byte(`"cmd"`)) {
+		return readLines
+	}
 	return func(*bufio.Reader, bounds) iter.Seq2[Command, error] {
 		return func(yield func(Command, error) bool) { yield(Command{}, &LineError{1, ErrFormat}) }
+	}
+}
+
+// topKeys yields the keys of the object that head begins with, as far as they can be
+// read.
+func topKeys(head []byte) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		d := json.NewDecoder(bytes.NewReader(head))
+		if open, err := d.Token(); err != nil || open != json.Delim('{') {
+			return
+		}
+		for d.More() {
+			key, err := d.Token()
+			name, isKey := key.(string)
+			if err != nil || !isKey || !yield(name) || skip(d) != nil {
+				return
+			}
+		}
 	}
 }
 

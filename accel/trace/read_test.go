@@ -139,6 +139,67 @@ func TestDamagedTraceNamesItsLine(t *testing.T) {
 	}
 }
 
+// The format is told by the keys of the whole, not by what lies deeper or is a value.
+func TestFormatsAreToldApart(t *testing.T) {
+	const (
+		call   = `{"ph":"X","cat":"cuda_runtime","name":"cudaLaunchKernel","ts":2,"args":{"correlation":1}}`
+		marked = `{"ph":"X","cat":"user_annotation","name":"x","ts":1,"args":{"cmd":"y"}}`
+		line   = `{"api":"traceEvents","kernel":"schemaVersion","cmd":"launch","ts_us":0}` + "\n"
+	)
+	long := strings.Repeat(marked+",", 100) // more than is looked at
+	for name, text := range map[string]string{
+		"a compact trace with cmd in an event": `{"schemaVersion":1,"traceEvents":[` + marked + "," + call + "]}",
+		"cmd before the events":                `{"otherData":{"cmd":"y"},"schemaVersion":1,"traceEvents":[` + call + "]}",
+		"events alone":                         "[" + marked + "," + call + "]",
+		"a long value before the events":       `{"otherData":[` + long + `1],"traceEvents":[` + call + "]}",
+		"lines whose values are its marks":     line,
+		"lines with a gap before":              "\n \n" + line,
+	} {
+		if got := readAll(t, []byte(text)); len(got) != 1 || got[0].Op != trace.OpLaunch {
+			t.Errorf("%s: %+v, want one launch", name, got)
+		}
+	}
+}
+
+// A file without events where a profiler puts them is no trace of nothing.
+func TestKinetoWithoutEvents(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"schemaVersion":1}`: "no traceEvents",
+		"{\"schemaVersion\":1,\n\"data\":{\"traceEvents\":[]}}": "trace: line 2: neither a Kineto trace nor lines of commands: no traceEvents at the top level",
+		`{"schemaVersion":1,"traceEvents":{"a":1}}`:                    "traceEvents is not an array",
+		`{"schemaVersion":1,"traceEvents":null}`:                       "traceEvents is not an array",
+		`{"schemaVersion":1,"traceEvents":[1]}`:                        "a number where an object belongs",
+	} {
+		if got, err := upToError(t, strings.NewReader(text)); len(got) > 0 || err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Read(%s) = %v, %v, want %s", text, got, err, want)
+		}
+	}
+	if got, err := upToError(t, strings.NewReader(`{"traceEvents":[]}`)); err != nil || len(got) > 0 {
+		t.Errorf("Read of no events = %v, %v", got, err)
+	}
+}
+
+// A value of the wrong kind is told in the words of the format.
+func TestFaultsAreInTheWordsOfTheFormat(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"cmd":"sync","ts_us":0,"corr":"x"}`:                `line 1: "corr" is a string, want a whole number, not negative and of at most 64 bits`,
+		`{"cmd":"sync","ts_us":0,"corr":-1}`:                 `line 1: "corr" is a number -1, want a whole number, not negative`,
+		`{"cmd":"sync","ts_us":0,"stream":true}`:             `line 1: "stream" is a bool, want a whole number`,
+		`{"cmd":"sync","ts_us":0,"grid":4}`:                  `line 1: "grid" is a number, want an array`,
+		`{"cmd":7,"ts_us":0}`:                                `line 1: "cmd" is a number, want a string`,
+		`{"cmd":"sync","ts_us":true}`:                        `line 1: "ts_us" is a bool, want a number`,
+		`{"cmd":"sync",`:                                     "line 1: unexpected EOF",
+		`{"traceEvents":[{"name":"[memory]","args":[]}]}`:    `line 1: "args" is an array, want an object`,
+		`{"traceEvents":[{"name":"[memory]","ts":"x y"}]}`:   "line 1: ",
+		`{"traceEvents":[{"ph":"X","cat":"kernel","ts":1}]}`: `kernel "" has no correlation`,
+	} {
+		_, err := upToError(t, strings.NewReader(text))
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "Go ") {
+			t.Errorf("Read(%s) = %v, want %s", text, err, want)
+		}
+	}
+}
+
 // A kernel's mangled name may be longer than a record's name can be.
 func TestRecordOfALongKernelName(t *testing.T) {
 	long := strings.Repeat("void at::native::é<", 200)
