@@ -166,9 +166,9 @@ func TestKinetoWithoutEvents(t *testing.T) {
 	for text, want := range map[string]string{
 		`{"schemaVersion":1}`: "no traceEvents",
 		"{\"schemaVersion\":1,\n\"data\":{\"traceEvents\":[]}}": "trace: line 2: neither a Kineto trace nor lines of commands: no traceEvents at the top level",
-		`{"schemaVersion":1,"traceEvents":{"a":1}}`:                    "traceEvents is not an array",
-		`{"schemaVersion":1,"traceEvents":null}`:                       "traceEvents is not an array",
-		`{"schemaVersion":1,"traceEvents":[1]}`:                        "a number where an object belongs",
+		`{"schemaVersion":1,"traceEvents":{"a":1}}`:             "traceEvents is not an array",
+		`{"schemaVersion":1,"traceEvents":null}`:                "traceEvents is not an array",
+		`{"schemaVersion":1,"traceEvents":[1]}`:                 "a number where an object belongs",
 	} {
 		if got, err := upToError(t, strings.NewReader(text)); len(got) > 0 || err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Read(%s) = %v, %v, want %s", text, got, err, want)
