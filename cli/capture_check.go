@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -25,8 +27,9 @@ func (e *Env) captureCheckCommand() *cobra.Command {
 		Use: "check", Short: "Replay an imported trace against a model of its device",
 		Long: "Replays an imported trace against a model of its device, which checks the order on every stream, every allocation\n" +
 			"and every free, and tells what is allocated at the end. A real trace begins and ends in mid-job: frees of what was\n" +
-			"allocated before it, and what lives at its end, are reported and no fault. Exit codes: 0 it holds; 5 a command that\n" +
-			"no device could have been given.",
+			"allocated before it, and what lives at its end, are reported and no fault. Of a trace whose import was cut short it\n" +
+			"says how far it came. Exit codes: 0 it holds; 1 only a part is recorded; 5 a command that no device could have been\n" +
+			"given.",
 		Example: "  " + e.App.Name + " capture check --id job1 --journal file:understudy-data --json",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return e.captureCheck(cmd.Context(), id) },
@@ -37,7 +40,7 @@ func (e *Env) captureCheckCommand() *cobra.Command {
 
 // captureReport is what capture check prints.
 type captureReport struct {
-	Result    string        `json:"result"` // holds or fault
+	Result    string        `json:"result"` // holds, part or fault
 	Journal   string        `json:"journal"`
 	Commands  int           `json:"commands"`
 	Ops       []opsCount    `json:"ops"`
@@ -48,7 +51,14 @@ type captureReport struct {
 	PeakBytes int64         `json:"peak_bytes"`
 	Counted   []poolCount   `json:"live_without_address"`
 	Lost      []poolCount   `json:"unmatched_frees_without_address"`
+	Part      *capturePart  `json:"part"` // null: the whole trace is recorded
 	Fault     *captureFault `json:"fault"`
+}
+
+// capturePart says that not all of a trace is recorded.
+type capturePart struct {
+	Of  *int   `json:"of"` // commands of the trace; null if the import did not say
+	Why string `json:"why"`
 }
 
 type streamCount struct {
@@ -78,6 +88,7 @@ type captureFault struct {
 // The results of capture check.
 const (
 	resultHolds = "holds"
+	resultPart  = "part"
 	resultFault = "fault"
 )
 
@@ -85,39 +96,133 @@ func (e *Env) captureCheck(ctx context.Context, id string) error {
 	if err := e.useKept(id); err != nil {
 		return err
 	}
-	return e.withJournal(ctx, readOnly, func(j journal.Journal, end journal.End) error {
-		if end.Pos == 0 {
-			return WithHint(WithCode(admin.ExitNotDone, fmt.Errorf("journal %s: nothing recorded", journalurl.Redact(e.Global.Journal))),
-				"%s capture import FILE --id ID --journal URL", e.App.Name)
-		}
-		model := trace.NewModel()
-		err := e.playTrace(ctx, j, end, model)
-		var fault *trace.Fault
-		if err != nil && !errors.As(err, &fault) {
+	return e.withJournal(ctx, readOnly, func(j journal.Journal, _ journal.End) error {
+		runs, err := harness.Runs(ctx, j)
+		if err != nil {
 			return e.notHarness(err)
 		}
-		if err := e.printCheck(reportOf(model.Report(), fault, journalurl.Redact(e.Global.Journal))); err != nil {
+		model := trace.NewModel()
+		err = e.playTrace(ctx, j, lastOf(runs), model)
+		var fault *trace.Fault
+		if err != nil && !errors.As(err, &fault) {
+			return e.notTrace(err)
+		}
+		report := model.Report()
+		if fault == nil && report.Commands == 0 {
+			return WithHint(WithCode(admin.ExitNotDone, fmt.Errorf("journal %s: nothing recorded of a trace", journalurl.Redact(e.Global.Journal))),
+				"%s capture import FILE --id ID --journal URL", e.App.Name)
+		}
+		r := reportOf(report, fault, journalurl.Redact(e.Global.Journal))
+		if r.Part = partOf(runs); r.Part != nil && fault == nil {
+			r.Result = resultPart
+		}
+		if err := e.printCheck(r); err != nil {
 			return err
 		}
-		if fault != nil {
-			return WithCode(exitDiverged, fault)
-		}
-		return nil
+		return r.err(fault)
 	})
 }
 
-// playTrace drives a journal into the model.
-func (e *Env) playTrace(ctx context.Context, j journal.Journal, end journal.End, model *trace.Model) error {
-	bar := e.newProgress("check", uint64(end.Seq))
+// err is the error that the report stands for.
+func (r *captureReport) err(fault *trace.Fault) error {
+	switch {
+	case fault != nil:
+		return WithCode(exitDiverged, fault)
+	case r.Part != nil:
+		return WithHint(WithCode(admin.ExitNotDone, fmt.Errorf("journal %s has only a part of the trace, %s: %s", r.Journal, r.count(), r.Part.Why)),
+			"if the import is not under way any more, import the trace again under another --id")
+	}
+	return nil
+}
+
+// count is "4 commands", or "4 of 7 commands" of a part.
+func (r *captureReport) count() string {
+	if r.Part == nil || r.Part.Of == nil || r.Fault != nil {
+		return counted(r.Commands, "command")
+	}
+	return grouped(r.Commands) + " of " + counted(*r.Part.Of, "command")
+}
+
+// lastOf is the last number of the runs, so that what is recorded after they were
+// listed is not looked at; 0 if they have none.
+func lastOf(runs []harness.Run) uint64 {
+	if len(runs) == 0 {
+		return 0
+	}
+	return runs[len(runs)-1].Last
+}
+
+// partOf says why a journal has only a part of what was to be recorded: a run that did
+// not end in order, or other records than the importer counted commands.
+func partOf(runs []harness.Run) *capturePart {
+	var p capturePart
+	total, recorded, told := 0, 0, true
+	for i := range runs {
+		r := &runs[i]
+		n, err := strconv.Atoi(r.Start.Pin[pinCommands])
+		total, told = total+n, told && err == nil
+		recorded += int(r.Last + 1 - r.First)
+		if !r.Closed && p.Why == "" {
+			p.Why = howItEnded(r.Closed, r.Cut)
+		}
+	}
+	if told && p.Why == "" && recorded != total {
+		p.Why = fmt.Sprintf("%s counted, %d recorded", counted(total, "command"), recorded)
+	}
+	if p.Why == "" {
+		return nil
+	}
+	if told {
+		p.Of = &total
+	}
+	return &p
+}
+
+// howItEnded is what is known about the end of a run, in words.
+func howItEnded(closed bool, cut string) string {
+	switch {
+	case closed:
+		return "closed"
+	case cut != "":
+		return "cut short: " + inOneLine(cut)
+	}
+	return "not closed: killed, or still running"
+}
+
+// inOneLine shows text that may have line breaks or others in it that a terminal heeds.
+func inOneLine(s string) string {
+	if quoted := strconv.Quote(s); strings.ContainsFunc(s, unicode.IsControl) {
+		return quoted
+	}
+	return s
+}
+
+// notTrace makes an error about a journal that is no trace's one of usage.
+func (e *Env) notTrace(err error) error {
+	if !errors.Is(err, trace.ErrForeign) {
+		return e.notHarness(err)
+	}
+	return WithHint(usagef("%w", err), "this is for what %s capture import recorded; of other runs, %s capture ls and %s diff tell", e.App.Name, e.App.Name, e.App.Name)
+}
+
+// playTrace drives a journal up to a record into the model.
+func (e *Env) playTrace(ctx context.Context, j journal.Journal, last uint64, model *trace.Model) error {
+	if last == 0 {
+		return nil
+	}
+	bar := e.newProgress("check", last)
 	defer bar.end()
 	p, err := harness.NewPlayer(j, harness.SinkFunc(func(ctx context.Context, en *harness.Entry) error {
 		bar.at(en.Number)
 		return model.Apply(ctx, en)
-	}), harness.ReplayOptions{})
+	}), harness.ReplayOptions{Part: harness.Range{To: last}})
 	if err != nil {
 		return err
 	}
-	return p.Run(ctx)
+	if err := p.Run(ctx); !errors.Is(err, harness.ErrPastEnd) { // of a run that was cut short
+		return err
+	}
+	return nil
 }
 
 func reportOf(r trace.Report, fault *trace.Fault, location string) captureReport {
@@ -177,7 +282,12 @@ func (e *Env) printCheck(r captureReport) error {
 		return json.NewEncoder(e.Stdout).Encode(r)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%-10s %s in order on %s\n", r.Result, counted(r.Commands, "command"), counted(len(r.Streams), "stream"))
+	fmt.Fprintf(&b, "%-10s %s in order on %s\n", r.Result, r.count(), counted(len(r.Streams), "stream"))
+	where := "at the end"
+	if r.Part != nil {
+		where = "where the part ends"
+		fmt.Fprintf(&b, "the rest   is not recorded: %s\n", r.Part.Why)
+	}
 	if r.Fault != nil {
 		fmt.Fprintf(&b, "stopped    at record %d, line %d of the trace: %s\n", r.Fault.Record, r.Fault.Line, r.Fault.Reason)
 	}
@@ -190,7 +300,7 @@ func (e *Env) printCheck(r captureReport) error {
 	for _, p := range r.Lost {
 		fmt.Fprintf(&b, "           %s: %s without an address\n", p.Pool, counted(p.Count, "free"))
 	}
-	fmt.Fprintf(&b, "live       %s, %s, at the end\n", counted(len(r.Live), "allocation"), sized(uint64(r.LiveBytes)))
+	fmt.Fprintf(&b, "live       %s, %s, %s\n", counted(len(r.Live), "allocation"), sized(uint64(r.LiveBytes)), where)
 	writeAllocations(&b, r.Live)
 	for _, p := range r.Counted {
 		fmt.Fprintf(&b, "           %s: %s without an address\n", p.Pool, counted(p.Count, "allocation"))

@@ -33,6 +33,7 @@ type captureRun struct {
 	First      uint64        `json:"first"` // its first number; 0 if it recorded nothing
 	Last       uint64        `json:"last"`
 	Closed     bool          `json:"closed"`
+	Cut        string        `json:"cut,omitempty"` // why it was cut short, if its program could tell
 	Device     uint64        `json:"device"`
 	Kernel     uint64        `json:"kernel"`
 	Seed       uint64        `json:"seed"`
@@ -80,7 +81,7 @@ func captureRuns(ctx context.Context, j journal.Journal) ([]captureRun, error) {
 	byEpoch := make(map[journal.Epoch]*captureRun, len(tenures))
 	for i, t := range tenures {
 		runs[i] = captureRun{
-			Run: uint64(t.Epoch), By: t.Start.Harness, Start: admin.At(t.Start.Start.UTC()), Closed: t.Closed,
+			Run: uint64(t.Epoch), By: t.Start.Harness, Start: admin.At(t.Start.Start.UTC()), Closed: t.Closed, Cut: t.Cut,
 			Seeds: []recordInput{}, BatchSizes: []recordInput{},
 		}
 		if t.Last >= t.First {
@@ -88,13 +89,16 @@ func captureRuns(ctx context.Context, j journal.Journal) ([]captureRun, error) {
 		}
 		byEpoch[t.Epoch] = &runs[i]
 	}
-	for en, err := range harness.Read(ctx, j, harness.Range{}) {
+	last := lastOf(tenures)
+	if last == 0 {
+		return runs, nil
+	}
+	// What was recorded after the runs were listed would not agree with the list.
+	for en, err := range harness.Read(ctx, j, harness.Range{To: last}) {
 		if err != nil {
 			return nil, err
 		}
-		if r := byEpoch[en.Run]; r != nil { // a run that began after the runs were listed is left out
-			r.count(&en)
-		}
+		byEpoch[en.Run].count(&en)
 	}
 	return runs, nil
 }
@@ -129,15 +133,12 @@ func (e *Env) printRun(r *captureRun) error {
 	if e.Global.JSON {
 		return json.NewEncoder(e.Stdout).Encode(r)
 	}
-	what, ended := "nothing recorded", "not closed: killed, or still running"
+	what := "nothing recorded"
 	if r.Last > 0 {
 		what = fmt.Sprintf("records %s..%s", grouped(r.First), grouped(r.Last))
 	}
-	if r.Closed {
-		ended = "closed"
-	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "run %d   %s   by %s   %s   %s\n", r.Run, r.Start.UTC().Format("2006-01-02T15:04:05.000Z"), r.By, what, ended)
+	fmt.Fprintf(&b, "run %d   %s   by %s   %s   %s\n", r.Run, r.Start.UTC().Format("2006-01-02T15:04:05.000Z"), r.By, what, howItEnded(r.Closed, r.Cut))
 	fmt.Fprintf(&b, "  device %s, kernel %s, seed %s, batch-size %s, value %s, output %s\n",
 		grouped(r.Device), grouped(r.Kernel), grouped(r.Seed), grouped(r.BatchSize), grouped(r.Value), grouped(r.Output))
 	writeInputs(&b, "seed", r.Seeds, r.Seed)

@@ -23,8 +23,9 @@ func printed() map[string]any {
 		"capture import": captureImported{Ops: ops},
 		"capture check": captureReport{
 			Ops: ops, Streams: []streamCount{{7, 1}}, Unmatched: some, Live: some, Counted: counts, Lost: counts, Fault: &captureFault{},
+			Part: &capturePart{},
 		},
-		"capture ls": captureRun{Seeds: inputs, BatchSizes: inputs},
+		"capture ls": captureRun{Cut: "interrupted", Seeds: inputs, BatchSizes: inputs},
 		"diff":       diffResult{Device: &deviceResult{Element: &element}},
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -20,6 +21,7 @@ import (
 
 	"understudy.dev/accel"
 	"understudy.dev/accel/cpu"
+	"understudy.dev/accel/trace"
 	"understudy.dev/harness"
 	"understudy.dev/harness/sinks"
 	"understudy.dev/journal/journalurl"
@@ -75,7 +77,8 @@ func shellSink(t *testing.T) string {
 	return string(m[1])
 }
 
-// record DIR [PLANT] records a run of job in a journal on files.
+// record DIR [PLANT] records a run of job in a journal on files, or what an import of
+// four commands left behind that did not come to its end.
 func cmdRecord(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 || len(args) > 2 {
 		ts.Fatalf("usage: record DIR [PLANT]")
@@ -88,9 +91,33 @@ func cmdRecord(ts *testscript.TestScript, neg bool, args []string) {
 	j, err := journalurl.Open(ctx, "file:"+ts.MkAbs(args[0]), journalurl.Options{Create: true})
 	ts.Check(err)
 	defer j.Close()
-	h, err := harness.New(ctx, j, harness.Config{Mode: harness.Record, Name: "job"})
+	cfg := harness.Config{Mode: harness.Record, Name: "job"}
+	end := imports[plant]
+	if end != nil && plant != "untold" {
+		cfg.Name, cfg.Pin = "capture", map[string]string{"commands": "4"}
+	}
+	h, err := harness.New(ctx, j, cfg)
 	ts.Check(err)
+	if end != nil {
+		ts.Check(errors.Join(twoCommands(h), end(h)))
+		return
+	}
 	ts.Check(errors.Join(job(h, plant), h.Close()))
+}
+
+// imports are the ways in which an import ends before its trace does.
+var imports = map[string]func(h *harness.Harness) error{
+	"killed": func(*harness.Harness) error { return nil },
+	"cut":    func(h *harness.Harness) error { return h.Abort(errors.New("the disk is full")) },
+	"fewer":  func(h *harness.Harness) error { return h.Close() },
+	"untold": func(h *harness.Harness) error { return h.Abort(errors.New("the disk is full")) },
+}
+
+// twoCommands records the first two commands of a trace.
+func twoCommands(h *harness.Harness) error {
+	const lines = `{"cmd":"alloc","bytes":512,"addr":4096,"ts_us":0}` + "\n" + `{"cmd":"alloc","bytes":512,"addr":8192,"ts_us":1}`
+	_, err := trace.Import(trace.Read(strings.NewReader(lines)), h)
+	return err
 }
 
 // job is a program with inputs, a device and two actors. What is planted makes one
@@ -109,6 +136,9 @@ func job(h *harness.Harness, plant string) error {
 	_, err := h.RNGSeed("shuffle", seed)
 	_, berr := h.BatchSize("loader", size)
 	_, verr := harness.ValueOf(h, "rate", 0.5)
+	if plant == "seeds" {
+		return errors.Join(err, berr, verr)
+	}
 	if err := errors.Join(err, berr, verr, compute(h, plant), steps(h, plant)); err != nil || plant == "short" {
 		return err
 	}

@@ -141,13 +141,20 @@ func shorten(name string) string {
 	return fmt.Sprintf("%s…%x", name[:cut], sum[:8])
 }
 
-// Decode is the inverse of Record.
+// ErrForeign: a record is not one of a trace.
+var ErrForeign = errors.New("not a command of a trace")
+
+// Decode is the inverse of Record. What Record did not make gets ErrForeign.
 func Decode(payload []byte) (*Command, error) {
 	c := new(Command)
-	if err := strict(payload, c); err != nil {
-		return nil, fmt.Errorf("decode trace command: %w", err)
+	err := strict(payload, c)
+	if err == nil {
+		err = c.check()
 	}
-	return c, c.check()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrForeign, err)
+	}
+	return c, nil
 }
 
 // Import records the commands of a trace, in order, and returns how many it
