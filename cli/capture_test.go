@@ -134,7 +134,9 @@ func (f *filling) Append(ctx context.Context, epoch journal.Epoch, prev journal.
 }
 
 // End implements journal.Ender.
-func (f *filling) End(ctx context.Context) (journal.End, error) { return journal.SampleEnd(ctx, f.Journal) }
+func (f *filling) End(ctx context.Context) (journal.End, error) {
+	return journal.SampleEnd(ctx, f.Journal)
+}
 
 // What a full disk leaves behind is what the hint says.
 func TestImportIntoAFullJournalSaysWhatIsThere(t *testing.T) {

@@ -16,7 +16,7 @@ func (e *Env) useID(id string) error {
 	}
 	u, err := harness.JournalURL(e.Global.Journal, id)
 	if err != nil {
-		return usagef("--id %s: %v", id, err)
+		return usagef("--id %s: %v", inOneLine(id), err)
 	}
 	e.Global.Journal = u
 	return nil

@@ -26,7 +26,7 @@ func printed() map[string]any {
 			Part: &capturePart{},
 		},
 		"capture ls": captureRun{Cut: "interrupted", Seeds: inputs, BatchSizes: inputs},
-		"diff":       diffResult{Device: &deviceResult{Element: &element}},
+		"diff":       diffResult{Data: &dataResult{}, Device: &deviceResult{Element: &element}},
 	}
 }
 

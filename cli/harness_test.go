@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -43,6 +44,7 @@ func TestHarnessScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("DATA", data)
 			env.Setenv("SHELL_SINK", shellSink(t))
+			env.Setenv("BROKEN_ID", "a\nb")
 			env.Values[processesKey{}] = processes{}
 			env.Values[serversKey{}] = map[string]*recordServer{}
 			return nil
@@ -102,6 +104,10 @@ func cmdRecord(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(errors.Join(twoCommands(h), end(h)))
 		return
 	}
+	if data := blobs[plant]; data != nil {
+		ts.Check(errors.Join(h.DeviceCmd("blob", data), h.Close()))
+		return
+	}
 	ts.Check(errors.Join(job(h, plant), h.Close()))
 }
 
@@ -111,6 +117,13 @@ var imports = map[string]func(h *harness.Harness) error{
 	"cut":    func(h *harness.Harness) error { return h.Abort(errors.New("the disk is full")) },
 	"fewer":  func(h *harness.Harness) error { return h.Close() },
 	"untold": func(h *harness.Harness) error { return h.Abort(errors.New("the disk is full")) },
+}
+
+// blobs are long data that begins alike.
+var blobs = map[string][]byte{
+	"long":      append(bytes.Repeat([]byte("x"), 999_999), '!'),
+	"long-last": append(bytes.Repeat([]byte("x"), 999_999), 0xff),
+	"long-cut":  bytes.Repeat([]byte("x"), 1000),
 }
 
 // twoCommands records the first two commands of a trace.
@@ -148,7 +161,10 @@ func job(h *harness.Harness, plant string) error {
 // compute runs a kernel.
 func compute(h *harness.Harness, plant string) error {
 	dev := accel.Device(cpu.New())
-	if plant == "bit" {
+	switch plant {
+	case "bit":
+		dev = &flawed{Device: dev, at: 12}
+	case "bit0":
 		dev = &flawed{Device: dev}
 	}
 	r, err := accel.NewRecorder(dev, h, accel.Config{})
@@ -169,6 +185,7 @@ func compute(h *harness.Harness, plant string) error {
 // flawed flips a bit of what a kernel computed.
 type flawed struct {
 	accel.Device
+	at       int // the byte
 	launched bool
 }
 
@@ -180,7 +197,7 @@ func (f *flawed) Launch(l *accel.Launch) error {
 func (f *flawed) CopyOut(dst []byte, src accel.Buffer, offset int) error {
 	err := f.Device.CopyOut(dst, src, offset)
 	if f.launched && src == 1 {
-		dst[12] ^= 1
+		dst[f.at] ^= 1
 	}
 	return err
 }
