@@ -233,11 +233,11 @@ type recordServer struct {
 
 type serversKey struct{}
 
-// listen NAME [refuse|hang N] starts a server, sets NAME to its URL, and lets it
-// refuse record N or not answer it.
+// listen NAME [refuse|forbid|hang N] starts a server, sets NAME to its URL, and lets it
+// refuse record N, for now or for good, or not answer it.
 func cmdListen(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 && len(args) != 3 {
-		ts.Fatalf("usage: listen NAME [refuse|hang N]")
+		ts.Fatalf("usage: listen NAME [refuse|forbid|hang N]")
 	}
 	bad := ""
 	if len(args) == 3 {
@@ -260,6 +260,9 @@ func (s *recordServer) take(w http.ResponseWriter, r *http.Request, bad string) 
 	switch bad {
 	case "refuse " + number:
 		http.Error(w, "disk is full", http.StatusInsufficientStorage)
+		return
+	case "forbid " + number:
+		http.Error(w, "not you", http.StatusForbidden)
 		return
 	case "hang " + number:
 		<-r.Context().Done()

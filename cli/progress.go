@@ -28,17 +28,14 @@ func (e *Env) newProgress(label string, total uint64) *progressBar {
 	return p
 }
 
-// isTerminal reports whether w is a terminal.
+// isTerminal reports whether w is a terminal, which not every character device is:
+// /dev/null is none.
 func isTerminal(w any) bool {
 	if o, ok := w.(*output); ok {
 		w = o.Unwrap()
 	}
 	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	return ok && terminal(f)
 }
 
 // at says that done records are done.

@@ -1,13 +1,17 @@
 package cli
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
+	"net/url"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -96,7 +100,7 @@ func (e *Env) replaySink(ctx context.Context, f sinkFlags, to uint64, sp speed) 
 		}
 		fd := &feed{
 			sink: sink, timeout: e.Global.Timeout, bar: e.sinkBar(f, part, end), before: max(part.From, 1) - 1,
-			result: sinkResult{Sink: f.sink, Journal: journalurl.Redact(e.Global.Journal)},
+			result: sinkResult{Sink: shownSink(f.sink), Journal: journalurl.Redact(e.Global.Journal)},
 		}
 		if f.step {
 			fd.steps = newStepper(ctx, e.Stdin, e.Stderr)
@@ -145,8 +149,7 @@ func (e *Env) openSink(f sinkFlags) (harness.Sink, func() error, error) {
 	command, isExec := strings.CutPrefix(f.sink, "exec:")
 	switch {
 	case f.sink == sinkPrint:
-		w := bufio.NewWriter(e.Stdout)
-		return e.printSink(w, f.step), func() error { return flushed(w, nil) }, nil
+		return e.printSink(), func() error { return nil }, nil
 	case isExec && strings.TrimSpace(command) != "":
 		s, err := sinks.NewExec([]string{"sh", "-c", command}, sinks.ExecConfig{Stderr: e.Stderr, Grace: e.Global.Timeout})
 		if err != nil {
@@ -155,28 +158,50 @@ func (e *Env) openSink(f sinkFlags) (harness.Sink, func() error, error) {
 		return s, s.Close, nil
 	case isHTTP, strings.HasPrefix(f.sink, "https:"):
 		s, err := sinks.NewHTTP(target, sinks.HTTPConfig{})
-		if err != nil {
-			return nil, nil, usagef("--sink %s: %v", f.sink, err)
+		if err != nil { // whose words have the URL as it is
+			return nil, nil, usagef("--sink %s: want http://HOST/… or https://HOST/…", shownSink(f.sink))
 		}
 		return s, s.Close, nil
 	}
-	return nil, nil, usagef("--sink %s: want print, exec:COMMAND, http://HOST/… or https://HOST/…", f.sink)
+	return nil, nil, usagef("--sink %s: want print, exec:COMMAND, http://HOST/… or https://HOST/…", shownSink(f.sink))
+}
+
+// shownSink is --sink without the password of a URL. What cannot be read as one is
+// shown up to its colon only.
+func shownSink(sink string) string {
+	if strings.HasPrefix(sink, "exec:") {
+		return sink
+	}
+	prefix, target := "", sink
+	if rest, ok := strings.CutPrefix(sink, "http:"); ok && !strings.HasPrefix(rest, "//") {
+		prefix, target = "http:", rest
+	}
+	u, err := url.Parse(target)
+	switch {
+	case err != nil, strings.Contains(u.Opaque, "@"):
+		scheme, _, _ := strings.Cut(target, ":")
+		return prefix + scheme + ":…"
+	case u.User == nil:
+		return sink
+	}
+	return prefix + u.Redacted()
 }
 
 // printSink writes an entry as a line for people, or as the line that an exec sink
-// gets.
-func (e *Env) printSink(w *bufio.Writer, atOnce bool) harness.SinkFunc {
-	lines := json.NewEncoder(w)
+// gets. Each is written before it is acknowledged: what is in a buffer nobody has.
+func (e *Env) printSink() harness.SinkFunc {
+	var line bytes.Buffer
+	encoder := json.NewEncoder(&line)
 	return func(_ context.Context, en *harness.Entry) error {
-		var err error
+		line.Reset()
 		if e.Global.JSON {
-			err = lines.Encode(sinks.MessageOf(en))
+			if err := encoder.Encode(sinks.MessageOf(en)); err != nil {
+				return err
+			}
 		} else {
-			_, err = fmt.Fprintf(w, "%d %s %s %s\n", en.Number, en.Time, pathWord(en.Path), entryWords(en))
+			fmt.Fprintf(&line, "%d %s %s %s\n", en.Number, en.Time, pathWord(en.Path), entryWords(en))
 		}
-		if err == nil && atOnce {
-			err = w.Flush()
-		}
+		_, err := e.Stdout.Write(line.Bytes())
 		return err
 	}
 }
@@ -232,26 +257,42 @@ func (fd *feed) hand(ctx context.Context, en *harness.Entry) error {
 	return err
 }
 
-// coded gives an error of the sink its exit code: a sink that said no did not take
-// the record; of one that did not answer properly, nobody knows.
+// coded gives an error of the sink its exit code: a sink that certainly did not take
+// the record gets it again; of one that did not answer properly, nobody knows. A line
+// that could not be printed is not taken, whatever of it came out.
 func (fd *feed) coded(ctx context.Context, err error) error {
-	var status *sinks.StatusError
 	switch {
 	case fd.at == 0:
 		return err
 	case ctx.Err() != nil:
 		return WithHint(WithCode(exitInterrupted, err), maybeTaken, fd.at, fd.at)
-	case errors.As(err, &status), fd.refusedByChild(err):
-		return WithHint(WithCode(1, err), "the sink has the records before %d: the same command with --from %d goes on", fd.at, fd.at)
+	case fd.result.Sink == sinkPrint, fd.refused(err):
+		return WithHint(WithCode(admin.ExitNotDone, err), "the sink has the records before %d: the same command with --from %d goes on", fd.at, fd.at)
 	}
 	return WithHint(WithCode(admin.ExitUnknown, err), maybeTaken, fd.at, fd.at)
 }
 
 const maybeTaken = "the sink has the records before %d and may have that one: --from %d sends it again"
 
-func (fd *feed) refusedByChild(err error) bool {
+// refused reports whether the sink certainly did not take the record: it said so
+// itself, or never had it. A server that answers 5xx may have failed after it took it.
+func (fd *feed) refused(err error) bool {
+	var status *sinks.StatusError
+	var network *net.OpError
 	_, child := fd.sink.(*sinks.Exec)
-	return child && !errors.Is(err, harness.ErrSinkTimeout) && !errors.Is(err, sinks.ErrExited) && !errors.Is(err, sinks.ErrProtocol)
+	switch {
+	case errors.Is(err, journal.ErrUnknown):
+		return false
+	case journal.OutcomeOf(err) == journal.NotDone:
+		return true
+	case errors.As(err, &status):
+		return status.Code < http.StatusInternalServerError
+	case errors.As(err, &network):
+		return network.Op == "dial"
+	case errors.Is(err, sinks.ErrExited):
+		return errors.Is(err, syscall.EPIPE) // the record was not written whole
+	}
+	return child && !errors.Is(err, harness.ErrSinkTimeout) && !errors.Is(err, sinks.ErrProtocol)
 }
 
 // printFeed prints the result: on the standard error where the records are on the

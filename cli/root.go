@@ -49,6 +49,9 @@ func (e *Env) root() *cobra.Command {
 		SilenceErrors: true,
 		Version:       e.App.version(),
 		PersistentPreRunE: func(*cobra.Command, []string) error {
+			if e.Global.Timeout <= 0 {
+				return usagef("--timeout %v: want more than 0", e.Global.Timeout)
+			}
 			_, err := e.logger() // a wrong flag is one whether or not the command logs
 			return err
 		},

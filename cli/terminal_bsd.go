@@ -1,0 +1,8 @@
+//go:build darwin || dragonfly || freebsd || netbsd || openbsd
+
+package cli
+
+import "golang.org/x/sys/unix"
+
+// getTerminal asks a terminal for its settings; what is none does not know the question.
+const getTerminal = unix.TIOCGETA
