@@ -173,4 +173,3 @@ func TestEmptyDeviceIsNoTerminal(t *testing.T) {
 		t.Errorf("%s is taken for a terminal", os.DevNull)
 	}
 }
-
