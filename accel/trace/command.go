@@ -233,8 +233,11 @@ func nanoseconds(n json.Number) (int64, error) {
 		return 0, fmt.Errorf("time %q is not a decimal number", n)
 	}
 	ns, err := strconv.ParseInt(whole+fraction, 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("time %q: %w", n, err)
+	switch {
+	case errors.Is(err, strconv.ErrRange):
+		return 0, fmt.Errorf("time %s is more than 292 years", n)
+	case err != nil:
+		return 0, fmt.Errorf("time %q is not a decimal number", n)
 	}
 	return ns, nil
 }

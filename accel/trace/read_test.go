@@ -188,6 +188,8 @@ func TestFaultsAreInTheWordsOfTheFormat(t *testing.T) {
 		`{"cmd":"sync","ts_us":0,"grid":4}`:                  `line 1: "grid" is a number, want an array`,
 		`{"cmd":7,"ts_us":0}`:                                `line 1: "cmd" is a number, want a string`,
 		`{"cmd":"sync","ts_us":true}`:                        `line 1: "ts_us" is a bool, want a number`,
+		`{"cmd":"sync","ts_us":99999999999999999999}`:        "line 1: time 99999999999999999999 is more than 292 years",
+		`{"cmd":"sync","ts_us":1.0x}`:                        "line 1: ",
 		`{"cmd":"sync",`:                                     "line 1: unexpected EOF",
 		`{"traceEvents":[{"name":"[memory]","args":[]}]}`:    `line 1: "args" is an array, want an object`,
 		`{"traceEvents":[{"name":"[memory]","ts":"x y"}]}`:   "line 1: ",
