@@ -262,7 +262,7 @@ func (s *recordServer) take(w http.ResponseWriter, r *http.Request, bad string) 
 		http.Error(w, "disk is full", http.StatusInsufficientStorage)
 		return
 	case "forbid " + number:
-		http.Error(w, "not you", http.StatusForbidden)
+		http.Error(w, "not you\nnor \x1b[2J anybody", http.StatusForbidden)
 		return
 	case "hang " + number:
 		<-r.Context().Done()

@@ -7,12 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"net/url"
 	"strings"
-	"syscall"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -135,7 +133,10 @@ func (fd *feed) finish(part harness.Range, err error, closeSink func() error) er
 		r.Complete, err = true, nil
 	}
 	if cerr := closeSink(); err == nil && cerr != nil {
-		return fmt.Errorf("after record %d: %w", r.To, cerr)
+		err = fmt.Errorf("after record %d: %w", r.To, cerr)
+	}
+	if err != nil {
+		err = flat{err}
 	}
 	return err
 }
@@ -201,8 +202,10 @@ func (e *Env) printSink() harness.SinkFunc {
 		} else {
 			fmt.Fprintf(&line, "%d %s %s %s\n", en.Number, en.Time, pathWord(en.Path), entryWords(en))
 		}
-		_, err := e.Stdout.Write(line.Bytes())
-		return err
+		if _, err := e.Stdout.Write(line.Bytes()); err != nil {
+			return harness.NotTaken(err) // a part of a line is no record
+		}
+		return nil
 	}
 }
 
@@ -266,7 +269,7 @@ func (fd *feed) coded(ctx context.Context, err error) error {
 		return err
 	case ctx.Err() != nil:
 		return WithHint(WithCode(exitInterrupted, err), maybeTaken, fd.at, fd.at)
-	case fd.result.Sink == sinkPrint, fd.refused(err):
+	case journal.OutcomeOf(err) == journal.NotDone:
 		return WithHint(WithCode(admin.ExitNotDone, err), "the sink has the records before %d: the same command with --from %d goes on", fd.at, fd.at)
 	}
 	return WithHint(WithCode(admin.ExitUnknown, err), maybeTaken, fd.at, fd.at)
@@ -274,26 +277,15 @@ func (fd *feed) coded(ctx context.Context, err error) error {
 
 const maybeTaken = "the sink has the records before %d and may have that one: --from %d sends it again"
 
-// refused reports whether the sink certainly did not take the record: it said so
-// itself, or never had it. A server that answers 5xx may have failed after it took it.
-func (fd *feed) refused(err error) bool {
-	var status *sinks.StatusError
-	var network *net.OpError
-	_, child := fd.sink.(*sinks.Exec)
-	switch {
-	case errors.Is(err, journal.ErrUnknown):
-		return false
-	case journal.OutcomeOf(err) == journal.NotDone:
-		return true
-	case errors.As(err, &status):
-		return status.Code < http.StatusInternalServerError
-	case errors.As(err, &network):
-		return network.Op == "dial"
-	case errors.Is(err, sinks.ErrExited):
-		return errors.Is(err, syscall.EPIPE) // the record was not written whole
-	}
-	return child && !errors.Is(err, harness.ErrSinkTimeout) && !errors.Is(err, sinks.ErrProtocol)
+// flat is an error in one line: what a server or a child says may have line breaks and
+// other things in it that a terminal heeds.
+type flat struct{ error }
+
+func (f flat) Error() string {
+	return strings.Join(strings.FieldsFunc(f.error.Error(), unicode.IsControl), " ")
 }
+
+func (f flat) Unwrap() error { return f.error }
 
 // printFeed prints the result: on the standard error where the records are on the
 // standard output as words.
