@@ -91,13 +91,15 @@ var marks = []string{"traceEvents", "schemaVersion", "deviceProperties"}
 // readerOf tells the format by the keys of the first object, and not by what lies
 // deeper in it: an event of a Kineto trace may have arguments of any name.
 func readerOf(head []byte) func(*bufio.Reader, bounds) iter.Seq2[Command, error] {
+	isLine := false
 	for key := range topKeys(head) {
-		switch {
-		case key == "cmd":
-			return readLines
-		case slices.Contains(marks, key):
+		if slices.Contains(marks, key) {
 			return readKineto
 		}
+		isLine = isLine || key == "cmd"
+	}
+	if isLine {
+		return readLines
 	}
 	// Damage, or a value longer than the head, hides the keys. A line has no object in
 	// it, so what looks like both is a Kineto trace; so is an array of events.

@@ -150,6 +150,8 @@ func TestFormatsAreToldApart(t *testing.T) {
 	for name, text := range map[string]string{
 		"a compact trace with cmd in an event": `{"schemaVersion":1,"traceEvents":[` + marked + "," + call + "]}",
 		"cmd before the events":                `{"otherData":{"cmd":"y"},"schemaVersion":1,"traceEvents":[` + call + "]}",
+		"cmd of the job beside the events":     `{"cmd":"train.py","traceEvents":[` + call + "]}",
+		"cmd of the job after the events":      `{"traceEvents":[` + call + `],"cmd":"train.py"}`,
 		"events alone":                         "[" + marked + "," + call + "]",
 		"a long value before the events":       `{"otherData":[` + long + `1],"traceEvents":[` + call + "]}",
 		"lines whose values are its marks":     line,
