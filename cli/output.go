@@ -39,7 +39,8 @@ func (o *output) Write(p []byte) (int, error) {
 func (o *output) Unwrap() io.Writer { return o.w }
 
 // judge returns the error of a command that ended with err: also that a write failed,
-// but not that nobody reads any more, who has what they wanted. A command that did something has then another exit code than one that did not.
+// but not that nobody reads any more, who has what they wanted. A command that did
+// something has then another exit code than one that did not.
 func (o *output) judge(did bool, err error) error {
 	o.mu.Lock()
 	failed, gone := o.failed, o.gone
@@ -51,6 +52,8 @@ func (o *output) judge(did bool, err error) error {
 		return err
 	case did:
 		return WithCode(admin.ExitUnknown, fmt.Errorf("it was done, but what came of it could not be written: %w", failed))
+	case err != nil:
+		return err // in the command's own words, with what can be done
 	}
 	return failed // which says that it is of writing, and where
 }

@@ -66,15 +66,15 @@ func TestSecretOfASinkIsNotShown(t *testing.T) {
 	}
 }
 
-// full is an output on which there is room for some bytes.
-type full struct {
+// limited is an output on which there is room for some bytes.
+type limited struct {
 	room int
 	got  bytes.Buffer
 }
 
 var errNoSpace = errors.New("no space left on device")
 
-func (f *full) Write(p []byte) (int, error) {
+func (f *limited) Write(p []byte) (int, error) {
 	n := min(len(p), f.room-f.got.Len())
 	f.got.Write(p[:n])
 	if n < len(p) {
@@ -87,7 +87,7 @@ func (f *full) Write(p []byte) (int, error) {
 func TestPrintedIsAcknowledged(t *testing.T) {
 	url := steps(t, 52)
 	for _, room := range []int{0, 100, 1000} {
-		out, stderr := &full{room: room}, &bytes.Buffer{}
+		out, stderr := &limited{room: room}, &bytes.Buffer{}
 		e := newEnv(url)
 		e.App.Machine, e.Stdin, e.Stdout, e.Stderr = blobs(), strings.NewReader(""), out, stderr
 		code := Run(t.Context(), e, []string{"replay", "--sink", "print", "--journal", url})
