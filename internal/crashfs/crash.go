@@ -44,20 +44,37 @@ func (f *FS) Crash(kind Kind, seed uint64) *FS {
 		boot = "boot-" + strconv.Itoa(n+1)
 	}
 	after := newFS(boot)
-	copies := make(map[*inode]*inode)
-	for _, path := range slices.Sorted(maps.Keys(f.dirs)) {
-		left := f.dirs[path].crash(kind, rng)
-		names := make(map[string]*inode)
-		for _, name := range slices.Sorted(maps.Keys(left)) {
-			n := left[name]
-			if copies[n] == nil {
-				copies[n] = n.crash(kind, rng)
-			}
-			names[name] = copies[n]
-		}
-		after.dirs[path] = &dir{now: names, synced: maps.Clone(names)}
-	}
+	c := crash{kind: kind, rng: rng, copies: make(map[*inode]*inode)}
+	after.root = c.dir(f.root)
 	return after
+}
+
+// A crash makes the disk of one outcome.
+type crash struct {
+	kind   Kind
+	rng    *rand.Rand
+	copies map[*inode]*inode // a file has one content, whatever its names
+}
+
+// dir returns what is left of a folder and of all below it.
+func (c *crash) dir(d *dir) *dir {
+	left := d.crash(c.kind, c.rng)
+	names := make(map[string]*inode)
+	for _, name := range slices.Sorted(maps.Keys(left)) {
+		names[name] = c.inode(left[name])
+	}
+	return &dir{now: names, synced: maps.Clone(names)}
+}
+
+func (c *crash) inode(n *inode) *inode {
+	if c.copies[n] == nil {
+		if n.dir != nil {
+			c.copies[n] = &inode{dir: c.dir(n.dir)}
+		} else {
+			c.copies[n] = n.crash(c.kind, c.rng)
+		}
+	}
+	return c.copies[n]
 }
 
 // crash returns the names that are left.

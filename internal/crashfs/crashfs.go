@@ -13,13 +13,14 @@
 // # Faults
 //
 // Every call that can fail is counted: those that change something, reads, opening,
-// listing, mapping and asking for a size. [FS.FailAt] lets one fail, or write only
+// listing, mapping and asking for a size. One that fails anyway, since a name is
+// taken or not there, is not. [FS.FailAt] lets one fail, or write only
 // a part; [FS.StopAt] is the moment at which the machine stops: that call and all
 // after it do nothing and fail with [ErrStopped].
 //
 // # What it leaves out
 //
-// Folders are one level deep. The order of syncs is kept. A disk that acknowledges
+// Names start at one folder, ".", which is always there. The order of syncs is kept. A disk that acknowledges
 // a sync without having done it is not modelled.
 package crashfs
 
@@ -29,8 +30,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"understudy.dev/journal/filejournal"
@@ -43,7 +46,7 @@ var ErrStopped = errors.New("crashfs: the machine has stopped")
 type FS struct {
 	mu     sync.Mutex
 	boot   string
-	dirs   map[string]*dir
+	root   *dir
 	calls  []string
 	stopAt int // the call that finds the machine stopped; 0 = none
 	faults map[int]Fault
@@ -63,7 +66,7 @@ var _ filejournal.FS = (*FS)(nil)
 func New() *FS { return newFS("boot-1") }
 
 func newFS(boot string) *FS {
-	return &FS{boot: boot, dirs: make(map[string]*dir), faults: make(map[int]Fault), wake: make(chan struct{})}
+	return &FS{boot: boot, root: newDir(), faults: make(map[int]Fault), wake: make(chan struct{})}
 }
 
 // A dir is a folder: the names as they are, as they were at the last sync, and
@@ -71,6 +74,10 @@ func newFS(boot string) *FS {
 type dir struct {
 	now, synced map[string]*inode
 	changes     []map[string]*inode // each is one change; nil removes a name
+}
+
+func newDir() *dir {
+	return &dir{now: make(map[string]*inode), synced: make(map[string]*inode)}
 }
 
 func (d *dir) change(c map[string]*inode) {
@@ -121,12 +128,29 @@ func (f *FS) callLocked(op, name string) (fault Fault, do bool) {
 	return fault, !ok || fault.Late
 }
 
-func (f *FS) parent(name string) (*dir, string, error) {
-	d, ok := f.dirs[filepath.Dir(name)]
-	if !ok {
-		return nil, "", fs.ErrNotExist
+// dir returns the folder of a name.
+func (f *FS) dir(name string) (*dir, error) {
+	d := f.root
+	for part := range strings.SplitSeq(filepath.Clean(name), string(filepath.Separator)) {
+		if part == "." || part == ".." || part == "" { // there is nothing above the first
+			continue
+		}
+		n := d.now[part]
+		switch {
+		case n == nil:
+			return nil, fs.ErrNotExist
+		case n.dir == nil:
+			return nil, syscall.ENOTDIR
+		}
+		d = n.dir
 	}
-	return d, filepath.Base(name), nil
+	return d, nil
+}
+
+// parent returns the folder that a name is in, and the name there.
+func (f *FS) parent(name string) (*dir, string, error) {
+	d, err := f.dir(filepath.Dir(name))
+	return d, filepath.Base(name), err
 }
 
 // Open implements filejournal.FS.
@@ -144,6 +168,8 @@ func (f *FS) Open(name string, flag int) (filejournal.File, error) {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrExist}
 	case !exists && flag&os.O_CREATE == 0:
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	case exists && n.dir != nil:
+		return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.EISDIR}
 	case !exists:
 		op = "create"
 	}
@@ -190,8 +216,8 @@ func (f *FS) Remove(name string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	d, base, err := f.parent(name)
-	if err == nil && d.now[base] == nil {
-		err = fs.ErrNotExist
+	if err == nil {
+		err = removable(d.now[base])
 	}
 	if err != nil {
 		return &fs.PathError{Op: "remove", Path: name, Err: err}
@@ -206,13 +232,23 @@ func (f *FS) Remove(name string) error {
 	return nil
 }
 
+func removable(n *inode) error {
+	switch {
+	case n == nil:
+		return fs.ErrNotExist
+	case n.dir != nil && len(n.dir.now) > 0:
+		return syscall.ENOTEMPTY
+	}
+	return nil
+}
+
 // List implements filejournal.FS.
 func (f *FS) List(name string) ([]string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	d, ok := f.dirs[name]
-	if !ok {
-		return nil, &fs.PathError{Op: "list", Path: name, Err: fs.ErrNotExist}
+	d, err := f.dir(name)
+	if err != nil {
+		return nil, &fs.PathError{Op: "list", Path: name, Err: err}
 	}
 	if fault, _ := f.callLocked("list", name); fault.Err != nil {
 		return nil, &fs.PathError{Op: "list", Path: name, Err: fault.Err}
@@ -225,12 +261,27 @@ func (f *FS) List(name string) ([]string, error) {
 	return names, nil
 }
 
-// Mkdir implements filejournal.FS. Folders are durable at once.
+// Mkdir implements filejournal.FS.
 func (f *FS) Mkdir(name string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.dirs[name] == nil {
-		f.dirs[name] = &dir{now: make(map[string]*inode), synced: make(map[string]*inode)}
+	fail := func(err error) error { return &fs.PathError{Op: "mkdir", Path: name, Err: err} }
+	if _, err := f.dir(name); err == nil {
+		return fail(fs.ErrExist)
+	}
+	d, base, err := f.parent(name)
+	if err != nil {
+		return fail(err)
+	}
+	if d.now[base] != nil {
+		return fail(fs.ErrExist)
+	}
+	fault, do := f.callLocked("mkdir", name)
+	if do {
+		d.change(map[string]*inode{base: {dir: newDir()}})
+	}
+	if fault.Err != nil {
+		return fail(fault.Err)
 	}
 	return nil
 }
@@ -239,9 +290,9 @@ func (f *FS) Mkdir(name string) error {
 func (f *FS) SyncDir(name string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	d, ok := f.dirs[name]
-	if !ok {
-		return nil // above the folders that are modelled
+	d, err := f.dir(name)
+	if err != nil {
+		return &fs.PathError{Op: "sync", Path: name, Err: err}
 	}
 	fault, do := f.callLocked("syncdir", name)
 	if do {
@@ -251,6 +302,9 @@ func (f *FS) SyncDir(name string) error {
 	}
 	return fault.Err
 }
+
+// Volatile implements filejournal.FS: what was synced is there after a crash.
+func (f *FS) Volatile(string) bool { return false }
 
 // Boot implements filejournal.FS.
 func (f *FS) Boot() []byte { return []byte(f.boot) }

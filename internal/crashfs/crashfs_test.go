@@ -16,7 +16,10 @@ import (
 // create makes a file with content in folder d; durable if sync.
 func create(t *testing.T, disk *crashfs.FS, name, content string, sync bool) filejournal.File {
 	t.Helper()
-	if err := disk.Mkdir("d"); err != nil {
+	if err := disk.Mkdir("d"); err != nil && !errors.Is(err, fs.ErrExist) {
+		t.Fatal(err)
+	}
+	if err := disk.SyncDir("."); err != nil { // the folder, whether or not what is in it
 		t.Fatal(err)
 	}
 	f, err := disk.Open(name, os.O_RDWR|os.O_CREATE)
@@ -181,6 +184,80 @@ func TestRenameIsOneChange(t *testing.T) {
 	}
 	if !outcomes["x absent"] || !outcomes["absent x"] || len(outcomes) != 2 {
 		t.Errorf("outcomes %v", outcomes)
+	}
+}
+
+// A folder whose name was not synced may be gone, with all that was synced in it,
+// and each level is a name of its own.
+func TestFoldersAreLostToo(t *testing.T) {
+	const file = "a/b/f"
+	write := func(t *testing.T, disk *crashfs.FS, syncs ...string) {
+		t.Helper()
+		err := errors.Join(disk.Mkdir("a"), disk.Mkdir("a/b"))
+		f, openErr := disk.Open(file, os.O_RDWR|os.O_CREATE)
+		if err = errors.Join(err, openErr); err != nil {
+			t.Fatal(err)
+		}
+		_, err = f.WriteAt([]byte("x"), 0)
+		err = errors.Join(err, f.Sync())
+		for _, dir := range syncs {
+			err = errors.Join(err, disk.SyncDir(dir))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	tests := []struct {
+		syncs []string
+		want  string
+	}{
+		{[]string{"a/b", "a", "."}, "x"},
+		{[]string{"a/b", "a"}, "absent"},
+		{[]string{"a/b", "."}, "absent"},
+		{[]string{"a", "."}, "absent"},
+	}
+	for _, tt := range tests {
+		disk := crashfs.New()
+		write(t, disk, tt.syncs...)
+		if got := read(t, disk.Crash(crashfs.None, 0), file); got != tt.want {
+			t.Errorf("synced %q: %q is left, want %q", tt.syncs, got, tt.want)
+		}
+		for _, kind := range []crashfs.Kind{crashfs.Kill, crashfs.All} {
+			if got := read(t, disk.Crash(kind, 0), file); got != "x" {
+				t.Errorf("synced %q, %v: %q is left", tt.syncs, kind, got)
+			}
+		}
+	}
+	disk := crashfs.New()
+	write(t, disk, "a/b")
+	outcomes := map[string]bool{}
+	for seed := range uint64(50) {
+		outcomes[read(t, disk.Crash(crashfs.Mix, seed), file)] = true
+	}
+	if len(outcomes) != 2 {
+		t.Errorf("outcomes of two folders that were not synced: %v", outcomes)
+	}
+}
+
+// What a real file system refuses about folders is refused here.
+func TestFolderErrors(t *testing.T) {
+	disk := crashfs.New()
+	create(t, disk, "d/a", "x", true)
+	for what, got := range map[string]struct{ err, want error }{
+		"make one that exists":         {disk.Mkdir("d"), fs.ErrExist},
+		"make the one that all are in": {disk.Mkdir("."), fs.ErrExist},
+		"make one in none":             {disk.Mkdir("x/y"), fs.ErrNotExist},
+		"make one in a file":           {disk.Mkdir("d/a/b"), syscall.ENOTDIR},
+		"make one over a file":         {disk.Mkdir("d/a"), fs.ErrExist},
+		"sync one that is not there":   {disk.SyncDir("x"), fs.ErrNotExist},
+		"remove one with a file":       {disk.Remove("d"), syscall.ENOTEMPTY},
+	} {
+		if !errors.Is(got.err, got.want) {
+			t.Errorf("%s: %v, want %v", what, got.err, got.want)
+		}
+	}
+	if _, err := disk.Open("d", os.O_RDONLY); !errors.Is(err, syscall.EISDIR) {
+		t.Errorf("open a folder: %v", err)
 	}
 }
 

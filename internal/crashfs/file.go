@@ -15,8 +15,9 @@ const sectorBytes = 512
 // pageBytes is what the system keeps in memory, writes and forgets at once.
 const pageBytes = 4096
 
-// An inode is a file's content.
+// An inode is a file's content, or a folder.
 type inode struct {
+	dir    *dir             // nil of a file, which has the rest
 	data   []byte           // as it is
 	synced []byte           // as it was at the last sync
 	past   map[int][][]byte // sectors written since, as they were in between

@@ -2,6 +2,7 @@ package filejournal_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ import (
 // at the first write whose outcome is unknown.
 type story struct {
 	disk  *crashfs.FS
+	dir   string // of the journal; "" is j
 	track journal.Tracker
 	acked []journal.Entry // in order
 	tried []byte          // the write whose outcome is unknown
@@ -40,7 +42,7 @@ func (s *story) open() (*filejournal.Journal, error) { return s.openWith(tinyCon
 
 func (s *story) openWith(cfg filejournal.Config) (*filejournal.Journal, error) {
 	cfg.FS = s.disk
-	return filejournal.Open("j", cfg)
+	return filejournal.Open(cmp.Or(s.dir, "j"), cfg)
 }
 
 // A plot is what happens in a story.
@@ -52,6 +54,9 @@ var plots = map[string]plot{
 	"recycled segments":    (*story).recycle,
 	"spares made early":    (*story).makeSpares,
 	"the right taken over": (*story).takeOver,
+	"new folders":          (*story).nested,
+	"a folder found":       (*story).found,
+	"the journal's found":  (*story).foundWhole,
 }
 
 func (s *story) run(ctx context.Context) error {
@@ -167,6 +172,39 @@ func (s *story) takeOver(ctx context.Context) error {
 	return nil
 }
 
+// nested makes the journal in folders that are all new.
+func (s *story) nested(ctx context.Context) error {
+	s.dir = "n/a/b/c"
+	a, err := s.open()
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	if err := s.fence(ctx, a, 1, "a"); err != nil {
+		return err
+	}
+	return s.append(ctx, a, 100)
+}
+
+// found makes the journal in a folder that a process made before it died, and
+// whose name it had not come to sync.
+func (s *story) found(ctx context.Context) error {
+	if err := errors.Join(s.disk.Mkdir("n"), s.disk.SyncDir("."), s.disk.Mkdir("n/a")); err != nil {
+		return err
+	}
+	return s.nested(ctx)
+}
+
+// foundWhole does in one that only lacks the journal.
+func (s *story) foundWhole(ctx context.Context) error {
+	err := errors.Join(s.disk.Mkdir("n"), s.disk.SyncDir("."), s.disk.Mkdir("n/a"), s.disk.SyncDir("n"))
+	err = errors.Join(err, s.disk.Mkdir("n/a/b"), s.disk.SyncDir("n/a"), s.disk.Mkdir("n/a/b/c"))
+	if err != nil {
+		return err
+	}
+	return s.nested(ctx)
+}
+
 func (s *story) fence(ctx context.Context, j journal.Journal, epoch journal.Epoch, owner string) error {
 	s.owner = owner
 	pos, err := j.Fence(ctx, epoch, owner)
@@ -204,7 +242,7 @@ func (s *story) note(pos journal.Position, data []byte, err error) error {
 // was acknowledged and not trimmed is there in order, and after it at most the
 // write that was under way. Then it appends and reads again.
 func (s *story) check(ctx context.Context, disk *crashfs.FS) error {
-	after := &story{disk: disk}
+	after := &story{disk: disk, dir: s.dir}
 	j, err := after.open()
 	if err != nil {
 		return fmt.Errorf("open: %w", err)

@@ -248,8 +248,13 @@ func (j *Journal) Describe() journal.Capabilities {
 		notes = append(notes, fmt.Sprintf("%d bytes after the end, at byte %d of %s, are no whole entry; if the machine lost its power it may have been acknowledged; set aside: %s",
 			r.CutBytes, r.CutOffset, r.CutSource, cmp.Or(r.CutFile, "no, the journal is open read-only")))
 	}
+	survives := journal.SurvivesProcess | journal.SurvivesMachine
+	if j.fsys.Volatile(j.dir) {
+		survives = journal.SurvivesProcess
+		notes = append(notes, "the folder is on a file system in memory: when the machine stops, the journal is gone")
+	}
 	return journal.Capabilities{
-		Backend: "file", Location: j.dir, Survives: journal.SurvivesProcess | journal.SurvivesMachine,
+		Backend: "file", Location: j.dir, Survives: survives,
 		Fence: true, ReadOnly: j.cfg.ReadOnly, MaxBatch: MaxBatch,
 		Notes: notes,
 	}

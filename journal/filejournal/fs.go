@@ -18,10 +18,15 @@ type FS interface {
 	Remove(name string) error
 	// List returns the names in a folder, sorted.
 	List(dir string) ([]string, error)
-	// Mkdir makes a folder and those above it; one that exists is no error.
+	// Mkdir makes one folder. It fails with an error matching fs.ErrExist if there
+	// is one, and fs.ErrNotExist if the one above is missing.
 	Mkdir(dir string) error
-	// SyncDir makes the names in a folder durable.
+	// SyncDir makes the names in a folder durable. The folder's own name is in the
+	// one above it.
 	SyncDir(dir string) error
+	// Volatile reports whether all that is in a folder is gone when the machine
+	// stops, synced or not.
+	Volatile(dir string) bool
 	// Boot identifies the running system: while it is the same, what was written
 	// to files is still in memory even if it is not on the disk. Empty if unknown.
 	Boot() []byte

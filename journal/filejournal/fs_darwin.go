@@ -21,6 +21,9 @@ func (osFS) Rename(from, to string) error {
 	return nil
 }
 
+// Volatile cannot be told here: a disk in memory looks like any other.
+func (osFS) Volatile(string) bool { return false }
+
 // Boot returns the kernel's id of this boot.
 func (osFS) Boot() []byte {
 	id, err := unix.Sysctl("kern.bootsessionuuid")

@@ -20,6 +20,16 @@ func (osFS) Rename(from, to string) error {
 	return nil
 }
 
+// Volatile asks whether the folder is on a file system in memory.
+func (osFS) Volatile(dir string) bool {
+	var st unix.Statfs_t
+	if unix.Statfs(dir, &st) != nil {
+		return false
+	}
+	// Type has another width and sign on each architecture; the numbers have 32 bits.
+	return uint32(st.Type) == unix.TMPFS_MAGIC || uint32(st.Type) == unix.RAMFS_MAGIC
+}
+
 // Boot returns the kernel's boot id, which all containers of a host share.
 func (osFS) Boot() []byte {
 	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")

@@ -18,6 +18,7 @@ func (noFS) Remove(string) error                       { return errors.ErrUnsupp
 func (noFS) List(string) ([]string, error)             { return nil, errors.ErrUnsupported }
 func (noFS) Mkdir(string) error                        { return errors.ErrUnsupported }
 func (noFS) SyncDir(string) error                      { return errors.ErrUnsupported }
+func (noFS) Volatile(string) bool                      { return false }
 func (noFS) Boot() []byte                              { return nil }
 func (noFS) Wait(_ *uint32, _ uint32, d time.Duration) { time.Sleep(d) }
 func (noFS) Wake(*uint32)                              {}

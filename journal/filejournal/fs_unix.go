@@ -38,7 +38,7 @@ func (osFS) List(dir string) ([]string, error) {
 	return names, err
 }
 
-func (osFS) Mkdir(dir string) error { return os.MkdirAll(dir, 0o700) }
+func (osFS) Mkdir(dir string) error { return os.Mkdir(dir, 0o700) }
 
 func (osFS) SyncDir(dir string) error {
 	d, err := os.Open(dir)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"understudy.dev/journal"
@@ -57,16 +58,12 @@ func open(dir string, cfg Config) (*Journal, error) {
 	return j, nil
 }
 
-// prepare makes the folder and the state file of a new journal.
+// prepare makes the folder and the state file of a new journal. Before the state
+// file is there, the folder's name is durable: nothing that will be acknowledged
+// can vanish with it.
 func prepare(fsys FS, dir string) error {
 	names, err := fsys.List(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := fsys.Mkdir(dir); err != nil {
-			return err
-		}
-		err = fsys.SyncDir(filepath.Dir(dir))
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	for _, name := range names {
@@ -74,7 +71,39 @@ func prepare(fsys FS, dir string) error {
 			return nil // not new
 		}
 	}
+	if err := makeFolder(fsys, dir); err != nil {
+		return err
+	}
 	return createState(fsys, dir)
+}
+
+// makeFolder makes a folder and those above it that are missing, each only when
+// the name of the one above is durable, and makes its own name durable. A folder
+// that is found was perhaps made a moment ago, by a process that died before it came
+// to that, or has yet to: its name is made durable too. Those above it are, by that
+// order, or are older than this journal and whoever makes it.
+func makeFolder(fsys FS, dir string) error {
+	above := filepath.Join(dir, "..") // unlike filepath.Dir, of "." too
+	_, err := fsys.List(dir)
+	absent := errors.Is(err, fs.ErrNotExist) && above != dir
+	if absent {
+		if err := makeFolder(fsys, above); err != nil {
+			return err
+		}
+		if err := fsys.Mkdir(dir); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	err = fsys.SyncDir(above)
+	if !absent && (errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EINVAL)) {
+		// It may not be read, or its file system has nothing to sync: no process
+		// like this one made dir in it.
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("sync folder: %w", err)
+	}
+	return nil
 }
 
 // missingState says what it means if there are segments and no state file.

@@ -126,7 +126,11 @@ func createState(fsys FS, dir string) error {
 	if err := f.Sync(); err != nil {
 		return err
 	}
-	if err := fsys.Rename(tmp, filepath.Join(dir, stateName)); err != nil && !errors.Is(err, fs.ErrExist) {
+	err = fsys.Rename(tmp, filepath.Join(dir, stateName))
+	if errors.Is(err, fs.ErrExist) {
+		err = fsys.Remove(tmp) // another handle was faster
+	}
+	if err != nil {
 		return err
 	}
 	return fsys.SyncDir(dir)
