@@ -153,3 +153,35 @@ func TestFolderAboveMayNotBeRead(t *testing.T) {
 		}
 	}
 }
+
+// overtaken is a disk on which another handle makes the journal just before this
+// one comes to it.
+type overtaken struct {
+	*crashfs.FS
+	t *testing.T
+}
+
+func (o overtaken) Rename(from, to string) error {
+	if filepath.Base(to) == "journal.state" {
+		j, err := filejournal.Open("j", filejournal.Config{FS: o.FS, Foreground: true})
+		must(o.t, err)
+		must(o.t, j.Close())
+	}
+	return o.FS.Rename(from, to)
+}
+
+func (o overtaken) Open(name string, flag int) (filejournal.File, error) {
+	if filepath.Base(name) == "journal.state" && count(o.t, o.FS, "tmp-", "") > 0 {
+		o.t.Error("the state file that came too late is still there")
+	}
+	return o.FS.Open(name, flag)
+}
+
+// A handle that was overtaken while it made the journal uses the other's and
+// removes what it had made.
+func TestOvertakenInMaking(t *testing.T) {
+	disk := overtaken{crashfs.New(), t}
+	j, err := filejournal.Open("j", filejournal.Config{FS: disk, Foreground: true})
+	must(t, err)
+	must(t, j.Close())
+}
