@@ -1,6 +1,7 @@
 package filejournal
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 
 	"understudy.dev/journal"
@@ -15,7 +17,9 @@ import (
 
 // An index lists places in a sealed segment from which it can be read, in a file
 // beside it, little endian. It holds nothing that is not in the segment: one that
-// is missing or bad is ignored.
+// is missing or bad is ignored, and made again. A good one may be of another
+// history of the journal, if files were put together from two copies that went on
+// apart. So a place counts only once the batch there was held against it.
 //
 //	 0   8  magic "UDJIDX1\n"
 //	 8   4  CRC32C of the journal's id and the bytes from 12 to the end
@@ -23,7 +27,7 @@ import (
 //	16  16  id of the journal
 //	32   8  position where the segment starts
 //	40   8  position where its last entry ends
-//	48      points, each of a live batch at least 64 KiB after the one before:
+//	48      points, each of a live batch with records at least 64 KiB after the one before:
 //	         0  8  position where its frame starts
 //	         8  8  position where it ends
 //	        16  8  Seq of its last record
@@ -95,8 +99,14 @@ func (x *index) write(fsys FS, dir string) {
 	if err == nil {
 		err = f.Sync()
 	}
+	path := filepath.Join(dir, indexName(x.start))
 	if err == nil {
-		err = fsys.Rename(tmp, filepath.Join(dir, indexName(x.start)))
+		err = fsys.Rename(tmp, path)
+	}
+	if errors.Is(err, fs.ErrExist) { // it was ignored so far, or is the same
+		if err = fsys.Remove(path); err == nil {
+			err = fsys.Rename(tmp, path)
+		}
 	}
 	if err != nil {
 		fsys.Remove(tmp)
@@ -140,22 +150,25 @@ func (j *Journal) locate(ctx context.Context, target journal.Target) (journal.Cu
 	if err := j.catchUp(generation, end); err != nil {
 		return journal.Cursor{}, err
 	}
-	seg, last, err := j.segmentBefore(target, end)
+	seg, next, err := j.segmentBefore(target, end)
 	if err != nil || seg == nil {
 		return journal.Cursor{}, err
 	}
 	defer seg.file.Close()
-	points := j.tail.points
-	if !last {
-		if points, err = j.pointsOf(seg, generation, end); err != nil {
-			return journal.Cursor{}, err
+	if next == 0 {
+		return j.cursorBefore(target, seg, j.tail.points, generation, end)
+	}
+	if x, ok := j.readIndex(seg.start()); ok && x.end == next {
+		if c, ok := j.cursorByIndex(target, seg, &x, generation); ok {
+			return c, nil
 		}
 	}
-	i := sort.Search(len(points), func(i int) bool { return !before(points[i].seq, points[i].time, target) })
-	if i == 0 {
-		return seg.cursor, nil
+	points, err := j.scanPoints(seg, next, generation)
+	if err != nil {
+		return journal.Cursor{}, err
 	}
-	return j.cursorAt(points[i-1], generation, end)
+	j.helper.writeIndex(index{of: j.st.id, start: seg.start(), end: next, points: points})
+	return j.cursorBefore(target, seg, points, generation, end)
 }
 
 // before reports whether a place after the record with this Seq and time lies
@@ -168,17 +181,18 @@ func before(seq journal.Seq, time journal.Time, target journal.Target) bool {
 }
 
 // segmentBefore opens the last segment that starts before the target, or the
-// first one there is; nil if there is none. last says whether it is the newest.
-func (j *Journal) segmentBefore(target journal.Target, end journal.Position) (seg *segment, last bool, err error) {
+// first one there is; nil if there is none. next is where the one behind it starts,
+// or 0 if it is the newest.
+func (j *Journal) segmentBefore(target journal.Target, end journal.Position) (seg *segment, next journal.Position, err error) {
 	all, err := listSegments(j.fsys, j.dir)
 	if err != nil {
-		return nil, false, err
+		return nil, 0, err
 	}
 	first := j.st.trimmed()
 	i := sort.Search(len(all), func(i int) bool { return all[i].start >= first })
 	n := sort.Search(len(all), func(i int) bool { return all[i].start > end })
 	if i >= n {
-		return nil, false, nil
+		return nil, 0, nil
 	}
 	all = all[i:n]
 	var failed error
@@ -192,30 +206,30 @@ func (j *Journal) segmentBefore(target journal.Target, end journal.Position) (se
 		return !before(s.cursor.Seq, s.cursor.Time, target)
 	})
 	if failed != nil && !errors.Is(failed, fs.ErrNotExist) {
-		return nil, false, failed
+		return nil, 0, failed
 	}
 	seg, err = openSegment(j.fsys, j.dir, j.st.id, all[at], os.O_RDONLY)
-	return seg, at == len(all)-1, err
+	if at < len(all)-1 {
+		next = all[at+1].start
+	}
+	return seg, next, err
 }
 
-// pointsOf returns the points of a sealed segment: from its index, or else by
-// reading it.
-func (j *Journal) pointsOf(seg *segment, generation uint16, end journal.Position) ([]point, error) {
-	if x, ok := j.readIndex(seg.start()); ok {
-		return x.points, nil
-	}
+// scanPoints reads a sealed segment, up to where the next one starts, for what its
+// index holds.
+func (j *Journal) scanPoints(seg *segment, next journal.Position, generation uint16) ([]point, error) {
 	var t tail
 	t.startSegment(seg.cursor)
 	r := j.newReader(seg.start())
 	defer r.close()
-	for r.at < end {
+	for r.at < next {
 		start := r.at
-		e, err := r.next(generation, end)
+		e, err := r.next(generation, next)
+		if err == nil && j.isClosed() {
+			err = journal.ErrClosed // the helper reads on, and is waited for
+		}
 		if err != nil {
 			return nil, err
-		}
-		if r.seg.start() != seg.start() {
-			break
 		}
 		if err := t.take(start, e.Pos, e.Data); err != nil {
 			return nil, r.corrupt(fmt.Errorf("%w: %w", ErrDamaged, err))
@@ -224,24 +238,133 @@ func (j *Journal) pointsOf(seg *segment, generation uint16, end journal.Position
 	return t.points, nil
 }
 
-// cursorAt returns the cursor after the live batch of a point, which states
-// itself what came before it.
-func (j *Journal) cursorAt(p point, generation uint16, end journal.Position) (journal.Cursor, error) {
+// pointBefore returns the last of the points that lies before the target.
+func pointBefore(target journal.Target, points []point) (p point, ok bool) {
+	i := sort.Search(len(points), func(i int) bool { return !before(points[i].seq, points[i].time, target) })
+	if i == 0 {
+		return p, false
+	}
+	return points[i-1], true
+}
+
+// cursorBefore returns the cursor after the last point before the target, or the
+// one at the start of the segment.
+func (j *Journal) cursorBefore(target journal.Target, seg *segment, points []point, generation uint16, end journal.Position) (journal.Cursor, error) {
+	p, ok := pointBefore(target, points)
+	if !ok {
+		return seg.cursor, nil
+	}
 	r := j.newReader(p.start)
 	defer r.close()
-	e, err := r.next(generation, end)
+	b, err := r.batch(generation, end)
 	if err != nil {
 		return journal.Cursor{}, err
 	}
-	var d journal.Decoder
-	var b journal.Batch
-	if err := d.Batch(e.Data, &b); err != nil {
-		return journal.Cursor{}, r.corrupt(fmt.Errorf("%w: %w", ErrDamaged, err))
+	return p.cursor(&b), nil
+}
+
+// cursorByIndex does the same by the segment's index, and returns false if what
+// lies there is not what the index says.
+func (j *Journal) cursorByIndex(target journal.Target, seg *segment, x *index, generation uint16) (journal.Cursor, bool) {
+	if len(x.points) == 0 {
+		return seg.cursor, true
 	}
+	p, ok := pointBefore(target, x.points)
+	if !ok {
+		_, good := j.cursorOf(x.points[0], seg, x, generation) // or else the index is made again
+		return seg.cursor, good
+	}
+	return j.cursorOf(p, seg, x, generation)
+}
+
+// cursorOf returns the cursor after a point of a segment's index, or false if what
+// lies there is not the batch that the point describes.
+func (j *Journal) cursorOf(p point, seg *segment, x *index, generation uint16) (journal.Cursor, bool) {
+	if p.start < seg.start() || p.start >= x.end {
+		return journal.Cursor{}, false
+	}
+	r := j.newReader(p.start)
+	defer r.close()
+	b, err := r.batch(generation, x.end)
+	if err != nil || r.at != p.end || b.Last() != p.seq || b.Count == 0 || b.End != p.time {
+		return journal.Cursor{}, false
+	}
+	return p.cursor(&b), j.opens(seg, p.fence, &b, generation, p.start)
+}
+
+// opens reports whether the fence at pos, before a position in the segment, opens
+// the epoch of b for its owner.
+func (j *Journal) opens(seg *segment, pos journal.Position, b *journal.Batch, generation uint16, before journal.Position) bool {
+	if c := &seg.cursor; pos <= seg.start() {
+		return c.Fence == pos && c.Epoch == b.Epoch && c.Owner == b.Owner
+	}
+	fence := journal.AppendFence(nil, b.Epoch, b.Owner)
+	size := journal.Position(frameBytes + len(fence))
+	if pos > before || pos < seg.start()+size {
+		return false
+	}
+	r := j.newReader(pos - size)
+	defer r.close()
+	e, err := r.next(generation, before)
+	return err == nil && bytes.Equal(e.Data, fence)
+}
+
+// batch reads the batch at r.at, which is valid until r reads on.
+func (r *reader) batch(generation uint16, end journal.Position) (b journal.Batch, err error) {
+	e, err := r.next(generation, end)
+	if err != nil {
+		return b, err
+	}
+	var d journal.Decoder
+	if err := d.Batch(e.Data, &b); err != nil {
+		return b, r.corrupt(fmt.Errorf("%w: %w", ErrDamaged, err))
+	}
+	return b, nil
+}
+
+// cursor returns the cursor after p's batch, which states itself what came before
+// it.
+func (p *point) cursor(b *journal.Batch) journal.Cursor {
 	return journal.Cursor{
-		Pos: e.Pos, Seq: b.Last(), Time: p.time, Chain: link(b.Prev, e.Data),
+		Pos: p.end, Seq: b.Last(), Time: p.time, Chain: link(b.Prev, b.Raw),
 		Epoch: b.Epoch, Owner: b.Owner, Fence: p.fence, Prev: p.start, Before: b.Prev,
-	}, nil
+	}
+}
+
+// mendIndexes has an index made for the newest sealed segment that has none, as
+// after an interruption. One at a time: where all are gone, reading the whole
+// journal is not worth it.
+func (j *Journal) mendIndexes() {
+	generation, end := j.st.load()
+	j.helper.run(func() { j.mendIndex(generation, end) })
+}
+
+func (j *Journal) mendIndex(generation uint16, end journal.Position) {
+	names, err := j.fsys.List(j.dir)
+	if err != nil {
+		return
+	}
+	all, err := listSegments(j.fsys, j.dir)
+	if err != nil {
+		return
+	}
+	first := j.st.trimmed()
+	for i := len(all) - 2; i >= 0 && all[i].start >= first; i-- {
+		next := all[i+1].start
+		if _, there := slices.BinarySearch(names, indexName(all[i].start)); there || next > end {
+			continue
+		}
+		seg, err := openSegment(j.fsys, j.dir, j.st.id, all[i], os.O_RDONLY)
+		if err != nil {
+			return
+		}
+		defer seg.file.Close()
+		if points, err := j.scanPoints(seg, next, generation); err == nil {
+			x := index{of: j.st.id, start: seg.start(), end: next, points: points}
+			x.write(j.fsys, j.dir)
+		}
+		return
+	}
 }
 
 // Place implements journal.Placer: the segment, and the byte in it at which the

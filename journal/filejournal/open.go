@@ -53,6 +53,7 @@ func open(dir string, cfg Config) (*Journal, error) {
 	}
 	if !cfg.ReadOnly {
 		j.helper = newHelper(j.fsys, dir, cfg)
+		j.mendIndexes()
 	}
 	j.give()
 	return j, nil

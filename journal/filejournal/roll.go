@@ -42,6 +42,7 @@ func (j *Journal) roll(at journal.Position, need int64) error {
 		return err
 	}
 	j.sealed(at)
+	j.mendIndexes()
 	j.seg = &segment{header: h, file: f, path: path, mark: at}
 	j.tail.points = j.tail.points[:0]
 	j.tail.base = cursor // what lies before may be trimmed
@@ -230,12 +231,20 @@ func (h *helper) await() {
 }
 
 func (h *helper) writeIndex(x index) {
-	if h.inline {
-		x.write(h.fsys, h.dir)
+	if h == nil {
 		return
 	}
 	x.points = append([]point(nil), x.points...)
-	h.do(func() { x.write(h.fsys, h.dir) })
+	h.run(func() { x.write(h.fsys, h.dir) })
+}
+
+// run does a job that nobody waits for.
+func (h *helper) run(job func()) {
+	if h.inline {
+		job()
+		return
+	}
+	h.do(job)
 }
 
 // do hands over a job, or drops it and returns false if the helper is far behind.

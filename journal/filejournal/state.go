@@ -179,7 +179,9 @@ func (s *state) readAnchors() error {
 		case err != nil:
 			bad = err
 		case a.newer(&s.anchor):
-			s.anchor, s.id = a, d
+			if s.anchor = a; s.id != d { // the helper and followers read it, and it is set once
+				s.id = d
+			}
 		}
 	}
 	if s.anchor.number == 0 {

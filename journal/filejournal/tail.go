@@ -17,11 +17,12 @@ type opened struct {
 	pos journal.Position
 }
 
-// A point is a live batch that reading can begin at.
+// A point is a live batch that reading can begin at. It has records, so that it
+// states its last one's time itself.
 type point struct {
 	start, end journal.Position // of the batch
 	seq        journal.Seq      // its last
-	time       journal.Time     // its end; of an empty batch, the newest before
+	time       journal.Time     // its end
 	fence      journal.Position // of its epoch
 }
 
@@ -97,9 +98,10 @@ func (t *tail) passBatch(start, end journal.Position, b *journal.Batch) {
 	}
 	t.base = journal.Cursor{Pos: start, Chain: b.Prev}
 	c.Seq = b.Last()
-	if b.Count > 0 {
-		c.Time = b.End
+	if b.Count == 0 {
+		return
 	}
+	c.Time = b.End
 	if n := len(t.points); n == 0 || start-t.points[n-1].start >= indexEvery {
 		t.points = append(t.points, point{start: start, end: end, seq: c.Seq, time: c.Time, fence: c.Fence})
 	}
