@@ -25,6 +25,10 @@ var (
 	// ErrTooLarge: the batch or record is larger than the journal takes.
 	ErrTooLarge = errors.New("journal: too large")
 
+	// ErrNoEntry: what was to be imported is neither a batch nor a fence that is
+	// whole; nothing was written.
+	ErrNoEntry = errors.New("journal: not an entry")
+
 	// ErrReadOnly: the journal takes no appends and no fences.
 	ErrReadOnly = errors.New("journal: read-only")
 
@@ -71,7 +75,7 @@ func OutcomeOf(err error) Outcome {
 	if errors.Is(err, ErrUnknown) || errors.Is(err, ErrBroken) {
 		return Unknown
 	}
-	for _, certain := range []error{ErrConflict, ErrFenced, ErrTooLarge, ErrReadOnly, ErrFull, ErrClosed, ErrUnsupported} {
+	for _, certain := range []error{ErrConflict, ErrFenced, ErrTooLarge, ErrNoEntry, ErrReadOnly, ErrFull, ErrClosed, ErrUnsupported} {
 		if errors.Is(err, certain) {
 			return NotDone
 		}

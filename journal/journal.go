@@ -134,9 +134,10 @@ type (
 	Locator interface {
 		Locate(ctx context.Context, target Target) (Cursor, error)
 	}
-	// An Importer can store an entry of another journal as it is, whatever it is,
-	// as the entry after prev: dead batches and void fences too, which Append and
-	// Fence refuse. It is for copies, into a journal that nobody leads. Its
+	// An Importer can store an entry of another journal as it is: dead batches and
+	// void fences too, which Append and Fence refuse. It becomes the entry after
+	// prev. It is for copies, into a journal that nobody leads. What is no entry
+	// gives an error matching ErrNoEntry, and nothing was written. Its other
 	// outcomes are those of Append.
 	Importer interface {
 		Import(ctx context.Context, prev Position, entry []byte) (Position, error)

@@ -20,6 +20,9 @@ func (j *Journal) importEntry(ctx context.Context, prev journal.Position, entry 
 	if len(entry) > MaxBatch {
 		return 0, fmt.Errorf("entry of %d bytes, at most %d: %w", len(entry), MaxBatch, journal.ErrTooLarge)
 	}
+	if err := journal.CheckEntry(entry); err != nil { // once stored, every later open would find it
+		return 0, err
+	}
 	if err := j.begin(ctx, false); err != nil {
 		return 0, err
 	}

@@ -25,6 +25,7 @@ type altered struct {
 	onFence  func(ctx context.Context, epoch journal.Epoch, owner string) (journal.Position, error)
 	onFollow func(ctx context.Context, after journal.Position) iter.Seq2[journal.Entry, error]
 	onEnd    func(journal.End) journal.End
+	onImport func(ctx context.Context, prev journal.Position, entry []byte) (journal.Position, error)
 	onTrim   func(ctx context.Context, through journal.Position) error
 	onClose  func() error
 	onTell   func(journal.Capabilities) journal.Capabilities
@@ -78,6 +79,13 @@ func (a *altered) Trim(ctx context.Context, through journal.Position) error {
 		return a.Journal.Trim(ctx, through)
 	}
 	return a.onTrim(ctx, through)
+}
+
+func (a *altered) Import(ctx context.Context, prev journal.Position, entry []byte) (journal.Position, error) {
+	if a.onImport == nil {
+		return a.Journal.Import(ctx, prev, entry)
+	}
+	return a.onImport(ctx, prev, entry)
 }
 
 func (a *altered) Close() error {
@@ -191,6 +199,37 @@ var brokenJournals = []struct {
 			pos, err := a.Journal.Append(ctx, epoch, prev, batch)
 			batch[len(batch)-1]++
 			return pos, err
+		}
+	}},
+	{"imports anything", []string{"import of what is no entry"}, func(a *altered) {
+		a.onImport = func(_ context.Context, _ journal.Position, entry []byte) (journal.Position, error) {
+			return a.Put(entry), nil
+		}
+	}},
+	{"stores what it refuses to import", []string{"import of what is no entry"}, func(a *altered) {
+		a.onImport = func(ctx context.Context, prev journal.Position, entry []byte) (journal.Position, error) {
+			pos, err := a.Journal.Import(ctx, prev, entry)
+			if err != nil && len(entry) > 0 {
+				a.Put(entry)
+			}
+			return pos, err
+		}
+	}},
+	{"does not say that what it refused to import is not there", []string{"import of what is no entry"}, func(a *altered) {
+		a.onImport = func(ctx context.Context, prev journal.Position, entry []byte) (journal.Position, error) {
+			pos, err := a.Journal.Import(ctx, prev, entry)
+			if err != nil {
+				err = errors.New("it did not work")
+			}
+			return pos, err
+		}
+	}},
+	{"imports nothing that is dead", []string{"import of what others refuse"}, func(a *altered) {
+		a.onImport = func(ctx context.Context, prev journal.Position, entry []byte) (journal.Position, error) {
+			if end, err := a.Journal.End(ctx); err != nil || end.Epoch > 1 {
+				return 0, journal.ErrFenced
+			}
+			return a.Journal.Import(ctx, prev, entry)
 		}
 	}},
 	{"takes batches of any size", []string{"too large"}, func(a *altered) {

@@ -85,7 +85,7 @@ type scenario struct {
 }
 
 func scenarios() []scenario {
-	return slices.Concat(appendScenarios, fenceScenarios, followScenarios, closeScenarios, endScenarios, trimScenarios, modelScenarios)
+	return slices.Concat(appendScenarios, fenceScenarios, followScenarios, closeScenarios, endScenarios, trimScenarios, importScenarios, modelScenarios)
 }
 
 func (c scenario) run(tb testing.TB, cfg Config) {

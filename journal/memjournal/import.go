@@ -9,7 +9,11 @@ import (
 
 // Import implements journal.Importer.
 func (j *Journal) Import(ctx context.Context, prev journal.Position, entry []byte) (journal.Position, error) {
-	if err := j.usable(ctx); err != nil {
+	err := journal.CheckEntry(entry)
+	if err == nil {
+		err = j.usable(ctx)
+	}
+	if err != nil {
 		return 0, fmt.Errorf("import after %d: %w", prev, err)
 	}
 	j.store.mu.Lock()

@@ -9,14 +9,17 @@ import (
 	"understudy.dev/journal"
 )
 
-// Import implements journal.Importer. The server compares the end; nothing else
-// is asked of the entry.
+// Import implements journal.Importer. The server compares the end; it is asked
+// nothing else.
 func (j *Journal) Import(ctx context.Context, prev journal.Position, entry []byte) (journal.Position, error) {
 	subject := j.subjects.data
 	if journal.IsFence(entry) {
 		subject = j.subjects.epoch
 	}
-	err := j.usable(ctx)
+	err := journal.CheckEntry(entry)
+	if err == nil {
+		err = j.usable(ctx)
+	}
 	if err == nil && len(entry) > j.maxBatch {
 		err = fmt.Errorf("entry of %d bytes, at most %d: %w", len(entry), j.maxBatch, journal.ErrTooLarge)
 	}
