@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 )
@@ -83,19 +84,25 @@ func OutcomeOf(err error) Outcome {
 	return Unknown
 }
 
-// A CorruptError reports an entry that exists but cannot be trusted. Nothing
-// after it may be applied, however healthy it looks.
+// A CorruptError reports an entry that exists but cannot be trusted, or a file that
+// should hold some and does not. Nothing after it may be applied, however healthy it
+// looks.
 type CorruptError struct {
+	What   string   // what is bad, in words; "" means a corrupt entry
 	Source string   // file path, stream name or URL; "" if not known at this level
-	Pos    Position // the bad entry; 0 if it has no position yet
+	Pos    Position // the bad entry, or see After; 0 if it has no position yet
+	After  bool     // Pos is where the entry before it ends: what states its own position cannot be read
 	Seq    Seq      // the last Seq that is good before it; 0 if there is none or it is not known
-	Offset int64    // bytes from the start of Source; -1 if it has none
+	Offset int64    // where it starts, in bytes from the start of Source; -1 if it has none
 	Err    error    // what was wrong
 }
 
 func (e *CorruptError) Error() string {
-	s := "journal: corrupt entry"
-	if e.Pos != 0 {
+	s := "journal: " + cmp.Or(e.What, "corrupt entry")
+	switch {
+	case e.After:
+		s += fmt.Sprintf(" after position %d", e.Pos)
+	case e.Pos != 0:
 		s += fmt.Sprintf(" at position %d", e.Pos)
 	}
 	if e.Source != "" {

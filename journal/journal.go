@@ -235,7 +235,7 @@ func Segments(j Journal) ([]Position, error) {
 // place adds to c what j can tell about where the entry lies, if c does not say.
 func place(j Journal, c *CorruptError) {
 	p, ok := j.(Placer)
-	if !ok || c.Source != "" || c.Pos == 0 {
+	if !ok || c.Source != "" || c.Pos == 0 || c.After {
 		return
 	}
 	if source, offset := p.Place(c.Pos); source != "" {

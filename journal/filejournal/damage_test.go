@@ -163,6 +163,15 @@ func (d *damagedJournal) check(t *testing.T, from *crashfs.FS, ended, way string
 	if way == "truncated" {
 		offset = at
 	}
+	pos, after := d.entries[i].Pos, false // what the entry's frame states, if it is good
+	if way == "truncated" {
+		pos, after = 0, true // where the segment starts
+	} else if at < d.start(i)+16 {
+		pos, after = d.entries[i-1].Pos, true
+	}
+	if place == nil || place.Pos != pos || place.After != after {
+		t.Errorf("entry %d, byte %d, %s: place %+v, want position %d, after it %v", i, at-d.start(i), way, place, pos, after)
+	}
 	if place == nil || place.Source != d.path || place.Offset != offset || way != "truncated" && place.Seq != journal.Seq(i-1) {
 		t.Errorf("entry %d, byte %d, %s: place %+v, want offset %d of %s after seq %d", i, at-d.start(i), way, place, offset, d.path, i-1)
 	}
@@ -328,11 +337,13 @@ func TestVerdicts(t *testing.T) {
 		do   func(*crashfs.FS) error
 		want verdict
 		file string
+		at   int64 // byte in it
+		word string
 	}{
-		{"untouched", func(*crashfs.FS) error { return nil }, fine, ""},
-		{"first segment removed", remove(segments[0]), missing, segments[0]},
-		{"middle segment removed", remove(segments[1]), missing, segments[1]},
-		{"newest segment removed", remove(newest), missing, newest},
+		{"untouched", func(*crashfs.FS) error { return nil }, fine, "", 0, ""},
+		{"first segment removed", remove(segments[0]), missing, segments[0], 0, "missing segment after position "},
+		{"middle segment removed", remove(segments[1]), missing, segments[1], 0, "missing segment after position "},
+		{"newest segment removed", remove(newest), missing, newest, 0, "missing segment after position "},
 		{"all segments removed", func(d *crashfs.FS) error {
 			for _, name := range segments {
 				if err := remove(name)(d); err != nil {
@@ -340,25 +351,27 @@ func TestVerdicts(t *testing.T) {
 				}
 			}
 			return nil
-		}, missing, segments[0]},
-		{"state removed", remove("journal.state"), missing, "journal.state"},
-		{"a file that is no segment", change(newest, func(b []byte) []byte { copy(b, "#!/bin/sh\n"); return b }), foreign, newest},
-		{"a short file that is no segment", change(newest, func([]byte) []byte { return []byte("hello") }), foreign, newest},
-		{"an empty file", change(newest, func([]byte) []byte { return nil }), foreign, newest},
-		{"a segment under another's name", change(segments[1], func([]byte) []byte { return content(t, base, segments[2]) }), foreign, segments[1]},
-		{"a segment of another journal", change(segments[0], func([]byte) []byte { return content(t, foe.disk, segments[0]) }), foreign, segments[0]},
-		{"a segment of a later version", change(newest, func(b []byte) []byte { return reseal(b, 12, 2) }), newer, newest},
-		{"a state of a later version", change("journal.state", func(b []byte) []byte { return laterState(b) }), newer, "journal.state"},
-		{"a header with a flipped bit", change(newest, func(b []byte) []byte { b[99] ^= 4; return b }), damaged, newest},
-		{"a sealed segment cut short", change(segments[1], func(b []byte) []byte { return b[:5000] }), damaged, segments[1]},
-		{"both anchors damaged", change("journal.state", func(b []byte) []byte { b[4096+50] ^= 1; b[4608+50] ^= 1; return b }), damaged, "journal.state"},
-		{"one anchor damaged", change("journal.state", func(b []byte) []byte { b[4096+50] ^= 1; return b }), fine, ""},
+		}, missing, segments[0], 0, "missing segment after position 0 "},
+		{"state removed", remove("journal.state"), missing, "journal.state", 0, "missing state file "},
+		{"a file that is no segment", change(newest, func(b []byte) []byte { copy(b, "#!/bin/sh\n"); return b }), foreign, newest, 0, "bad segment after position "},
+		{"a short file that is no segment", change(newest, func([]byte) []byte { return []byte("hello") }), foreign, newest, 0, "bad segment after position "},
+		{"an empty file", change(newest, func([]byte) []byte { return nil }), damaged, newest, 0, "bad segment after position "},
+		{"a file of some bytes of a segment", change(newest, func(b []byte) []byte { return b[:5] }), damaged, newest, 5, "bad segment after position "},
+		{"a segment under another's name", change(segments[1], func([]byte) []byte { return content(t, base, segments[2]) }), foreign, segments[1], 40, "bad segment after position "},
+		{"a segment of another journal", change(segments[0], func([]byte) []byte { return content(t, foe.disk, segments[0]) }), foreign, segments[0], 16, "bad segment after position 0 "},
+		{"a segment of another journal in the midst", change(segments[2], func([]byte) []byte { return content(t, foe.disk, segments[0]) }), foreign, segments[2], 16, "bad segment after position "},
+		{"a segment of a later version", change(newest, func(b []byte) []byte { return reseal(b, 12, 2) }), newer, newest, 0, "bad segment after position "},
+		{"a state of a later version", change("journal.state", func(b []byte) []byte { return laterState(b) }), newer, "journal.state", 4096, "bad state file "},
+		{"a header with a flipped bit", change(newest, func(b []byte) []byte { b[99] ^= 4; return b }), damaged, newest, 0, "bad segment after position "},
+		{"a sealed segment cut short", change(segments[1], func(b []byte) []byte { return b[:5000] }), damaged, segments[1], 5000, "bad segment after position "},
+		{"both anchors damaged", change("journal.state", func(b []byte) []byte { b[4096+50] ^= 1; b[4608+50] ^= 1; return b }), damaged, "journal.state", 4096, "bad state file "},
+		{"one anchor damaged", change("journal.state", func(b []byte) []byte { b[4096+50] ^= 1; return b }), fine, "", 0, ""},
 		{"the mapped block is garbage", change("journal.state", func(b []byte) []byte {
 			for i := range 4096 {
 				b[i] = 0xa5
 			}
 			return b
-		}), fine, ""},
+		}), fine, "", 0, ""},
 	}
 	for _, tt := range tests {
 		for _, kind := range []crashfs.Kind{crashfs.Kill, crashfs.None} {
@@ -375,10 +388,31 @@ func TestVerdicts(t *testing.T) {
 					if tt.file != "" && (place == nil || filepath.Base(place.Source) != tt.file) {
 						t.Errorf("place %+v, want file %s", place, tt.file)
 					}
+					if tt.file == "" || place == nil {
+						return
+					}
+					if seq := s.seqBefore(tt.file); place.Seq != seq || place.Offset != tt.at || !strings.Contains(err.Error(), "journal: "+tt.word) {
+						t.Errorf("%v: %+v, want seq %d, byte %d, %q", err, place, seq, tt.at, tt.word)
+					}
 				})
 			}
 		}
 	}
+}
+
+// seqBefore returns the last Seq before a segment; each entry but the first is a
+// batch of one record.
+func (s *story) seqBefore(segment string) (seq journal.Seq) {
+	var start journal.Position
+	if _, err := fmt.Sscanf(segment, "%d.udj", &start); err != nil || start == 0 {
+		return 0
+	}
+	for _, e := range s.acked[1:] {
+		if e.Pos <= start {
+			seq++
+		}
+	}
+	return seq
 }
 
 func segmentsOf(t *testing.T, disk *crashfs.FS) (segments []string) {
@@ -545,9 +579,13 @@ func TestDamageInASealedSegment(t *testing.T) {
 				for err = nil; err == nil; {
 					err = r.Next(t.Context(), &it)
 				}
-				want := fmt.Sprintf("of %s, byte %d, after seq %d: ", path, offset, i-1)
+				place, pos := "at", s.acked[i].Pos
+				if name == "frame" {
+					place, pos = "after", s.acked[i-1].Pos // its own is not known
+				}
+				want := fmt.Sprintf("corrupt entry %s position %d of %s, byte %d, after seq %d: ", place, pos, path, offset, i-1)
 				var c *journal.CorruptError
-				if !errors.As(err, &c) || c.Source != path || c.Offset != offset || c.Seq != i-1 || !strings.Contains(err.Error(), want) {
+				if !errors.As(err, &c) || c.Pos != pos || c.Source != path || c.Offset != offset || c.Seq != i-1 || !strings.Contains(err.Error(), want) {
 					t.Errorf("%+v: %v, want %q", c, err, want)
 				}
 			})

@@ -232,7 +232,7 @@ func (j *Journal) scanPoints(seg *segment, next journal.Position, generation uin
 			return nil, err
 		}
 		if err := t.take(start, e.Pos, e.Data); err != nil {
-			return nil, r.corrupt(fmt.Errorf("%w: %w", ErrDamaged, err))
+			return nil, r.seg.damaged(start, t.cursor.Seq, err)
 		}
 	}
 	return t.points, nil
@@ -311,13 +311,14 @@ func (j *Journal) opens(seg *segment, pos journal.Position, b *journal.Batch, ge
 
 // batch reads the batch at r.at, which is valid until r reads on.
 func (r *reader) batch(generation uint16, end journal.Position) (b journal.Batch, err error) {
+	start := r.at
 	e, err := r.next(generation, end)
 	if err != nil {
 		return b, err
 	}
 	var d journal.Decoder
 	if err := d.Batch(e.Data, &b); err != nil {
-		return b, r.corrupt(fmt.Errorf("%w: %w", ErrDamaged, err))
+		return b, r.seg.damaged(start, 0, err)
 	}
 	return b, nil
 }

@@ -115,7 +115,7 @@ func missingState(fsys FS, dir string, err error) error {
 	if all, listErr := segmentFiles(fsys, dir); listErr != nil || len(all) == 0 {
 		return err
 	}
-	return &journal.CorruptError{Source: filepath.Join(dir, stateName), Offset: -1, Err: fmt.Errorf("%w: %w", ErrMissing, err)}
+	return &journal.CorruptError{What: "missing state file", Source: filepath.Join(dir, stateName), Err: fmt.Errorf("%w: %w", ErrMissing, err)}
 }
 
 // attach opens a journal for writing. The first handle after a restart of the

@@ -207,7 +207,7 @@ func (r *reader) find() error {
 		}
 		i := sort.Search(len(all), func(i int) bool { return all[i].start > r.at }) - 1
 		if i < 0 {
-			return &journal.CorruptError{Source: r.dir, Pos: r.at, Offset: -1, Err: ErrMissing}
+			return &journal.CorruptError{What: "missing segment", Source: r.dir, Pos: r.at, After: true, Offset: -1, Err: ErrMissing}
 		}
 		seg, err := openSegment(r.fsys, r.dir, r.st.id, all[i], os.O_RDONLY)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -226,9 +226,8 @@ func (r *reader) trimmed() error {
 	return fmt.Errorf("entries through %d are gone: %w", r.st.trimmed(), journal.ErrTrimmed)
 }
 
-func (r *reader) corrupt(err error) error {
-	return &journal.CorruptError{Source: r.seg.path, Pos: r.at, Offset: r.seg.offset(r.at), Err: err}
-}
+// corrupt is the error about the entry that r.at is before.
+func (r *reader) corrupt(err error) error { return r.seg.bad(r.at, 0, err) }
 
 func (r *reader) close() {
 	if r.seg != nil {

@@ -50,7 +50,8 @@ func (x *examined) close() {
 // system: then the end is known, because everything that was written is still
 // there, and what lies behind it was never acknowledged.
 //
-// Verdicts, each with file, offset and Seq:
+// Verdicts, each with file, offset and Seq, as far as there are any: the Seq before
+// a segment that is missing or unreadable is the last of the one before it.
 //
 //   - a segment or the state file is not there: ErrMissing
 //   - a file is no segment, or of another journal: journal.ErrForeign
@@ -100,14 +101,17 @@ func examine(fsys FS, dir string, st *state, flag int, current bool) (x *examine
 	case n == 0 || all[0].start != first:
 		return x, missing(dir, first)
 	case all[n-1].start < newest:
-		return x, missing(dir, newest)
+		if x.last, err = openSegment(fsys, dir, st.id, all[n-1], flag); err != nil {
+			return x, err
+		}
+		return x, x.behind(missing(dir, newest))
 	}
 
 	// Each header must be good, and each segment must reach the next one.
 	for _, s := range all {
 		seg, err := openSegment(fsys, dir, st.id, s, flag)
 		if err != nil {
-			return x, err
+			return x, x.behind(err)
 		}
 		before := x.last
 		x.last = seg
@@ -161,7 +165,7 @@ func examine(fsys FS, dir string, st *state, flag int, current bool) (x *examine
 		return x, err
 	}
 	if found {
-		return x, fmt.Errorf("an entry at %d proves that what lies before was durable: %w", next, bad)
+		return x, fmt.Errorf("an entry after %d proves that what lies before was durable: %w", next, bad)
 	}
 
 	// Otherwise it is a write that was interrupted, and the journal ends here.
@@ -187,13 +191,26 @@ func (s *state) covers(pos journal.Position, file string) error {
 		return nil
 	}
 	return &journal.CorruptError{
-		Source: s.path, Pos: end, Offset: wordAt,
+		What: "bad state file", Source: s.path, Pos: end, After: true, Offset: wordAt,
 		Err: fmt.Errorf("%w: it states %d as the end, and by %s the journal was durable up to %d: it is older than the segments", ErrDamaged, end, file, pos),
 	}
 }
 
-func missing(dir string, start journal.Position) error {
-	return &journal.CorruptError{Source: filepath.Join(dir, segmentID{start: start}.name()), Pos: start, Offset: -1, Err: ErrMissing}
+// missing is the error about a segment that should start at a position.
+func missing(dir string, start journal.Position) *journal.CorruptError {
+	return &journal.CorruptError{
+		What: "missing segment", Source: filepath.Join(dir, segmentID{start: start}.name()), Pos: start, After: true, Err: ErrMissing,
+	}
+}
+
+// behind adds to an error about the segment behind x.last the last Seq before it.
+func (x *examined) behind(err error) error {
+	var c *journal.CorruptError
+	if x.last != nil && errors.As(err, &c) {
+		_ = x.scan(0, false) // it is the end of that segment, or damage before it
+		c.Seq = x.tail.cursor.Seq
+	}
+	return err
 }
 
 // reaches checks that s ends where next starts: its last entry, whose place the
@@ -228,11 +245,27 @@ func (s *segment) reaches(dir string, next *segment) error {
 	if found || end == at && left.tornBytes > 0 {
 		return bad
 	}
-	return missing(dir, end)
+	gone := missing(dir, end)
+	gone.Seq = x.tail.cursor.Seq
+	return gone
+}
+
+// bad is the error about the entry whose frame starts at a position. An entry's own
+// position is where it ends, which its frame tells, if that is good.
+func (s *segment) bad(at journal.Position, seq journal.Seq, err error) error {
+	c := &journal.CorruptError{Source: s.path, Pos: at, After: true, Seq: seq, Offset: s.offset(at), Err: err}
+	frame := make([]byte, frameBytes)
+	if _, err := s.file.ReadAt(frame, c.Offset); err != nil {
+		return c
+	}
+	if size, ok := s.id.frame(frame, at); ok {
+		c.Pos, c.After = at+frameBytes+journal.Position(size), false
+	}
+	return c
 }
 
 func (s *segment) damaged(at journal.Position, seq journal.Seq, err error) error {
-	return &journal.CorruptError{Source: s.path, Pos: at, Seq: seq, Offset: s.offset(at), Err: fmt.Errorf("%w: %w", ErrDamaged, err)}
+	return s.bad(at, seq, fmt.Errorf("%w: %w", ErrDamaged, err))
 }
 
 // scan takes in the entries of the newest segment up to end, if it is known, or
@@ -256,7 +289,7 @@ func (x *examined) scan(end journal.Position, known bool) error {
 		case errors.Is(err, errUnread):
 			return err
 		case errors.Is(err, journal.ErrVersion):
-			return &journal.CorruptError{Source: s.path, Pos: at, Seq: t.cursor.Seq, Offset: s.offset(at), Err: err}
+			return s.bad(at, t.cursor.Seq, err)
 		case errors.Is(err, journal.ErrForeign):
 			return s.damaged(at, t.cursor.Seq, fmt.Errorf("%w: neither a batch nor a fence", journal.ErrMalformed))
 		default:

@@ -1,7 +1,6 @@
 package filejournal
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/binary"
 	"errors"
@@ -205,14 +204,14 @@ func openSegment(fsys FS, dir string, of id, which segmentID, flag int) (*segmen
 func readHeader(f File, path string, of id, which segmentID) (*segment, error) {
 	pos := which.start
 	damaged := func(offset int64, err error) error {
-		return &journal.CorruptError{Source: path, Pos: pos, Offset: offset, Err: err}
+		return &journal.CorruptError{What: "bad segment", Source: path, Pos: pos, After: true, Offset: offset, Err: err}
 	}
 	b := make([]byte, segmentHeader)
 	if n, err := f.ReadAt(b, 0); err != nil {
 		if !errors.Is(err, io.EOF) {
 			return nil, fmt.Errorf("read segment header of %s: %w", path, err)
 		}
-		if n < len(segmentMagic) || !bytes.HasPrefix(b, []byte(segmentMagic)) && n > 0 {
+		if begins := min(n, len(segmentMagic)); string(b[:begins]) != segmentMagic[:begins] {
 			return nil, damaged(0, fmt.Errorf("%d bytes are no segment: %w", n, journal.ErrForeign))
 		}
 		return nil, damaged(int64(n), fmt.Errorf("%w: segment header: %w", ErrDamaged, journal.ErrShort))
@@ -234,7 +233,7 @@ func readHeader(f File, path string, of id, which segmentID) (*segment, error) {
 	}
 	if size < h.size {
 		return nil, &journal.CorruptError{
-			Source: path, Pos: pos, Seq: h.cursor.Seq, Offset: size,
+			What: "bad segment", Source: path, Pos: pos, After: true, Seq: h.cursor.Seq, Offset: size,
 			Err: fmt.Errorf("%w: segment %w: %d bytes of %d", ErrDamaged, journal.ErrShort, size, h.size),
 		}
 	}

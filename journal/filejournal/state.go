@@ -191,7 +191,7 @@ func (s *state) readAnchors() error {
 }
 
 func (s *state) damaged(err error) error {
-	return &journal.CorruptError{Source: s.path, Offset: anchorAt, Err: err}
+	return &journal.CorruptError{What: "bad state file", Source: s.path, Offset: anchorAt, Err: err}
 }
 
 // writeAnchor makes the two positions durable. The caller has the right to write

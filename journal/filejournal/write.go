@@ -151,10 +151,7 @@ func (j *Journal) catchUp(generation uint16, end journal.Position) error {
 			t.startSegment(r.seg.cursor)
 		}
 		if err := t.take(start, e.Pos, e.Data); err != nil {
-			return &journal.CorruptError{
-				Source: r.seg.path, Pos: e.Pos, Seq: t.cursor.Seq, Offset: r.seg.offset(start),
-				Err: fmt.Errorf("%w: %w", ErrDamaged, err),
-			}
+			return r.seg.damaged(start, t.cursor.Seq, err)
 		}
 	}
 	return nil
