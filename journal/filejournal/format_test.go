@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"understudy.dev/internal/crashfs"
@@ -288,6 +289,18 @@ func TestPythonReader(t *testing.T) {
 		t.Errorf("a batch of an epoch that was never opened was passed over: %d bytes", len(out))
 	}
 
+	still := t.TempDir() // a batch whose time is that of the record before it
+	w = openAt(t, still, filejournal.Config{Foreground: true})
+	p := journaltest.NewPen("a")
+	must(t, errors.Join(p.Fence(t.Context(), w, 1), p.Append(t.Context(), w, journaltest.Records(1, 10)...)))
+	c = p.Cursor()
+	c.Time--
+	_, err = w.Import(t.Context(), c.Pos, journaltest.Batch(c, journaltest.Records(1, 10)...))
+	must(t, err)
+	if out, err := read(still); err == nil {
+		t.Errorf("a batch with the time of the record before it was passed over: %d bytes", len(out))
+	}
+
 	segments, err := filepath.Glob(filepath.Join(dir, "*.udj"))
 	if err != nil {
 		t.Fatal(err)
@@ -325,4 +338,122 @@ func TestHeaderIsZeroWhereDrawn(t *testing.T) {
 			t.Errorf("bytes %d to %d are not zero: %x", zero[0], zero[1], b[zero[0]:zero[0]+8])
 		}
 	}
+}
+
+// What the reader in Python says about a folder that is not as it was written is
+// what this package says: it ends where the journal ends, and misses nothing.
+func TestPythonReaderVerdicts(t *testing.T) {
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("no python3")
+	}
+	base, other := t.TempDir(), t.TempDir()
+	s := writeSmall(t, base)
+	writeSmall(t, other)
+	segments := filesIn(t, base, "*.udj")
+	newest := filepath.Base(segments[len(segments)-1])
+	last := s.Entries()[len(s.Entries())-1]
+	before := s.Entries()[len(s.Entries())-2]
+	var start journal.Position
+	if _, err := fmt.Sscanf(newest, "%d.udj", &start); err != nil || before.Pos <= start {
+		t.Fatalf("the last entry but one is at %d, the segment starts at %d, %v", before.Pos, start, err)
+	}
+	at := 4096 + int(before.Pos-start) // of the last entry's frame
+	unmarked := func(b []byte) { clear(b[512:2048]) }
+	change := func(name string, f func(b []byte)) func(*testing.T, string) {
+		return func(t *testing.T, dir string) {
+			path := filepath.Join(dir, name)
+			b, err := os.ReadFile(path)
+			must(t, err)
+			f(b)
+			write(t, path, b)
+		}
+	}
+	remove := func(name string) func(*testing.T, string) {
+		return func(t *testing.T, dir string) { must(t, os.Remove(filepath.Join(dir, name))) }
+	}
+	tests := []struct {
+		name string
+		do   func(*testing.T, string)
+		want string // "" means that all is read but what was cut
+		cut  int    // records
+	}{
+		{"untouched", func(*testing.T, string) {}, "", 0},
+		{"a torn entry behind the mark", change(newest, func(b []byte) { unmarked(b); b[at+60] ^= 1 }), "", 1},
+		{"a torn frame behind the mark", change(newest, func(b []byte) { unmarked(b); b[at+3] ^= 1 }), "", 1},
+		{"a torn entry before the mark", change(newest, func(b []byte) { b[at+60] ^= 1 }), "bad entry after position", 0},
+		{"a torn frame before the mark", change(newest, func(b []byte) { b[at+3] ^= 1 }), "bad entry after position", 0},
+		{"a torn entry before a frame", change(newest, func(b []byte) { unmarked(b); b[4096+60] ^= 1 }), "bad entry after position", 0},
+		{"the first segment removed", remove(filepath.Base(segments[0])), "is missing", 0},
+		{"a middle segment removed", remove(filepath.Base(segments[1])), "bad entry after position", 0},
+		{"the newest segment removed", remove(newest), "is missing", 0},
+		{"all segments removed", func(t *testing.T, dir string) {
+			for _, path := range filesIn(t, dir, "*.udj") {
+				must(t, os.Remove(path))
+			}
+		}, "is missing", 0},
+		{"the state removed", remove("journal.state"), "missing", 0},
+		{"the first segment of another journal", func(t *testing.T, dir string) {
+			b, err := os.ReadFile(filepath.Join(other, filepath.Base(segments[0])))
+			must(t, err)
+			write(t, filepath.Join(dir, filepath.Base(segments[0])), b)
+		}, "of another journal", 0},
+		{"all segments of another journal", func(t *testing.T, dir string) {
+			for _, path := range segments {
+				b, err := os.ReadFile(filepath.Join(other, filepath.Base(path)))
+				must(t, err)
+				write(t, filepath.Join(dir, filepath.Base(path)), b)
+			}
+		}, "of another journal", 0},
+		{"a segment cut short", func(t *testing.T, dir string) {
+			must(t, os.Truncate(filepath.Join(dir, newest), int64(at)))
+		}, "cut short", 0},
+		{"an empty segment", func(t *testing.T, dir string) {
+			must(t, os.Truncate(filepath.Join(dir, newest), 0))
+		}, "not a segment", 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			must(t, os.CopyFS(dir, os.DirFS(base)))
+			forget(t, dir)
+			tt.do(t, dir)
+			var said bytes.Buffer
+			cmd := exec.Command(python, "../../docs/read_journal.py", dir)
+			cmd.Stderr = &said
+			out, err := cmd.Output()
+			if (err == nil) != (tt.want == "") || !strings.Contains(said.String(), tt.want) {
+				t.Fatalf("%v: %q, want %q", err, said.String(), tt.want)
+			}
+			j, err := filejournal.Open(dir, filejournal.Config{ReadOnly: true})
+			if (err == nil) != (tt.want == "") {
+				t.Fatalf("this package says %v", err)
+			}
+			if err != nil {
+				return
+			}
+			defer j.Close()
+			sameLines(t, tt.name, readLines(t, out), linesOf(t, j))
+			if got, want := len(readLines(t, out)), int(s.Cursor().Seq)-tt.cut; got != want {
+				t.Errorf("%d records, want %d", got, want)
+			}
+		})
+	}
+	if last.Pos != s.Cursor().Pos {
+		t.Fatal("the last entry is not at the end")
+	}
+}
+
+// writeSmall writes a journal of some segments whose last has several entries.
+func writeSmall(t *testing.T, dir string) *journaltest.Pen {
+	t.Helper()
+	j, err := filejournal.Open(dir, tinyConfig)
+	must(t, err)
+	p := journaltest.NewPen("a")
+	must(t, p.Fence(t.Context(), j, 1))
+	for range 22 {
+		must(t, p.Append(t.Context(), j, journaltest.Records(1, 500)...))
+	}
+	must(t, j.Close())
+	return p
 }
