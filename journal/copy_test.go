@@ -1,6 +1,8 @@
 package journal_test
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"testing"
 
@@ -67,5 +69,38 @@ func TestCopyRefusesAnotherHistory(t *testing.T) {
 	}
 	if got, err := journal.Copy(t.Context(), dst, src, nil); !errors.Is(err, journal.ErrDiffer) || got.Entries != 0 {
 		t.Errorf("Copy = %+v, %v; want ErrDiffer and nothing written", got, err)
+	}
+}
+
+// altering is a destination that stores another entry in place of one.
+type altering struct {
+	*memjournal.Journal
+	from, to []byte
+}
+
+func (a *altering) Import(ctx context.Context, prev journal.Position, entry []byte) (journal.Position, error) {
+	if bytes.Equal(entry, a.from) {
+		entry = a.to
+	}
+	return a.Journal.Import(ctx, prev, entry)
+}
+
+// A copy that reads back with every check, to the same Seq, and is not the same, is
+// not called one: the chain tells.
+func TestCopyIsProvedByTheChain(t *testing.T) {
+	src := memjournal.New()
+	p := journaltest.NewPen("a/1")
+	if err := errors.Join(p.Fence(t.Context(), src, 1), p.Append(t.Context(), src, journaltest.Records(3, 10)...)); err != nil {
+		t.Fatal(err)
+	}
+	other := journaltest.Batch(p.Cursor(), journaltest.Records(2, 11)...)
+	if err := p.Append(t.Context(), src, journaltest.Records(2, 10)...); err != nil {
+		t.Fatal(err)
+	}
+	last := p.Entries()[len(p.Entries())-1].Data
+	dst := &altering{memjournal.New(), last, other}
+	got, err := journal.Copy(t.Context(), dst, src, nil)
+	if !errors.Is(err, journal.ErrDiffer) || got.Dest.Seq != got.Source.Seq || got.Entries != 3 {
+		t.Errorf("Copy = %+v, %v; want 3 entries to the same seq and ErrDiffer", got, err)
 	}
 }

@@ -469,14 +469,14 @@ func TestDamageBeforeAFrame(t *testing.T) {
 // before what the segments prove: a promotion would write over what was
 // acknowledged since.
 func TestOlderStatePutBack(t *testing.T) {
-	for _, sizeBytes := range []int{10, 900} { // within a segment, and over several
+	for sizeBytes, entries := range map[int]int{0: 12, 10: 25, 900: 25} { // within a segment, and over two and several
 		for _, saved := range []int{0, 1, 5} { // entries in the journal then
 			s := &story{disk: crashfs.New()}
 			j, err := s.open()
 			must(t, err)
 			var old []byte
 			must(t, s.fence(t.Context(), j, 1, "a"))
-			for i := range 25 {
+			for i := range entries {
 				if i+1 == saved {
 					old = content(t, s.disk, "journal.state")
 				}

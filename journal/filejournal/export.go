@@ -28,27 +28,32 @@ type ExportConfig struct {
 // file gets its name when it is whole and durable; one that exists is not
 // replaced. See Export.
 func ExportFile(ctx context.Context, path string, src journal.Journal, cfg ExportConfig) (journal.Cursor, error) {
-	end, err := exportFile(ctx, path, src, cfg)
+	end, err := exportFile(ctx, OS(), path, src, cfg)
 	if err != nil {
 		return end, fmt.Errorf("export to %s: %w", path, err)
 	}
 	return end, nil
 }
 
-func exportFile(ctx context.Context, path string, src journal.Journal, cfg ExportConfig) (end journal.Cursor, err error) {
-	if _, err := os.Lstat(path); err == nil {
-		return end, os.ErrExist
+// exportFile writes the archive under a name of its own, and gives it path when it
+// is whole and durable.
+func exportFile(ctx context.Context, fsys FS, path string, src journal.Journal, cfg ExportConfig) (end journal.Cursor, err error) {
+	if f, err := fsys.Open(path, os.O_RDONLY); err == nil {
+		f.Close()
+		return end, os.ErrExist // the rename would find it, after all the work
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+	dir, name := filepath.Split(path)
+	tmp := filepath.Join(dir, randomName("."+name+"-"))
+	f, err := fsys.Open(tmp, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 	if err != nil {
 		return end, err
 	}
 	defer func() {
 		if err != nil {
-			os.Remove(f.Name())
+			fsys.Remove(tmp)
 		}
 	}()
-	end, err = Export(ctx, f, src, cfg)
+	end, err = Export(ctx, io.NewOffsetWriter(f, 0), src, cfg)
 	if err == nil {
 		err = f.Sync()
 	}
@@ -56,10 +61,10 @@ func exportFile(ctx context.Context, path string, src journal.Journal, cfg Expor
 		err = closeErr
 	}
 	if err == nil {
-		err = OS().Rename(f.Name(), path)
+		err = fsys.Rename(tmp, path)
 	}
 	if err == nil {
-		err = OS().SyncDir(filepath.Dir(path))
+		err = fsys.SyncDir(filepath.Dir(path))
 	}
 	return end, err
 }

@@ -173,6 +173,18 @@ func TestIndexThatIsWrong(t *testing.T) {
 						t.Fatalf("located %+v for seq %d, want %+v", c, seq, want)
 					}
 				}
+
+				// A handle that writes makes each one again that it meets.
+				j = openAt(t, dir, indexed)
+				for seq := journal.Seq(1); seq <= from.Cursor.Seq; seq += 100 {
+					_, err := j.Locate(t.Context(), journal.Target{Seq: seq})
+					must(t, err)
+				}
+				for _, path := range paths {
+					if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, reset[path]) {
+						t.Errorf("%s was not made again: %v", filepath.Base(path), err)
+					}
+				}
 			})
 		}
 	}

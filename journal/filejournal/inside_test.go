@@ -1,0 +1,4 @@
+package filejournal
+
+// ExportTo is ExportFile on another file system.
+var ExportTo = exportFile
