@@ -6,13 +6,17 @@
 // Append and Fence return after fdatasync: the entry survives the death of the
 // process and of the machine, as far as the disk keeps what it confirmed. It does
 // not survive the loss of the disk. The folder must be on a local file system,
-// since locks and mapped memory do not reach over a network.
+// since locks and mapped memory do not reach over a network; in one that is in
+// memory (tmpfs), which Describe says, it survives the process only. Before a new
+// journal takes an entry the names of its folder and of all that were made for it
+// are durable.
 //
 // # Files
 //
 //	00000000000000000000.udj   segment; the name is the position where it starts,
 //	                           with -N behind it from generation 1 on
-//	00000000000000000000.udx   index of a sealed segment; only a shortcut
+//	00000000000000000000.udx   index of a sealed segment; only a shortcut, held
+//	                           against the segment, and made again if it is missing
 //	journal.state              mapped block, and the anchors outside the segments
 //	lock, lock-N               who recovers; who writes, in generation N
 //	spare-*                    a segment file that is ready for use
