@@ -124,13 +124,16 @@ func TestEachByteDamaged(t *testing.T) {
 
 func (d *damagedJournal) check(t *testing.T, from *crashfs.FS, ended, way string, change func([]byte, int64) []byte, i int, at int64) {
 	disk := from.Crash(crashfs.Kill, 0)
-	same := false
+	same, framed := false, true
 	if err := disk.Corrupt(d.path, func(b []byte) []byte {
 		old := bytes.Clone(b)
 		b = change(b, at)
 		same = bytes.Equal(b, old)
 		for way == "zero from" && !same && bytes.Equal(old[:d.header+int64(d.entries[i].Pos)], b[:d.header+int64(d.entries[i].Pos)]) {
 			i++ // the rest of the entry was zero anyway: the next one is the first to change
+		}
+		if way != "truncated" {
+			framed = bytes.Equal(old[d.start(i):][:16], b[d.start(i):][:16]) // what was zeroed may have been zero
 		}
 		return b
 	}); err != nil {
@@ -166,7 +169,7 @@ func (d *damagedJournal) check(t *testing.T, from *crashfs.FS, ended, way string
 	pos, after := d.entries[i].Pos, false // what the entry's frame states, if it is good
 	if way == "truncated" {
 		pos, after = 0, true // where the segment starts
-	} else if at < d.start(i)+16 {
+	} else if !framed {
 		pos, after = d.entries[i-1].Pos, true
 	}
 	if place == nil || place.Pos != pos || place.After != after {

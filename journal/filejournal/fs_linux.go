@@ -20,7 +20,8 @@ func (osFS) Rename(from, to string) error {
 	return nil
 }
 
-// Volatile asks whether the folder is on a file system in memory.
+// Volatile asks whether the folder is on a file system in memory. Of an overlay over
+// one, as a container may have, it cannot tell.
 func (osFS) Volatile(dir string) bool {
 	var st unix.Statfs_t
 	if unix.Statfs(dir, &st) != nil {
