@@ -8,6 +8,7 @@ import (
 	"net"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 )
 
@@ -37,6 +38,26 @@ func StartLocalCluster(ctx context.Context, cfg LocalClusterConfig) (*LocalClust
 	if cfg.Size == 0 {
 		cfg.Size = 3
 	}
+	c, err := cfg.start(ctx)
+	for again := 0; errors.Is(err, syscall.EADDRINUSE) && again < startsAgain; again++ {
+		c, err = cfg.start(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := c.WaitForLeader(ctx); err != nil {
+		c.Shutdown()
+		return nil, fmt.Errorf("start local cluster: %w", err)
+	}
+	return c, nil
+}
+
+// startsAgain is how often a cluster is started anew on other ports when somebody
+// took one between the look for a free one and its use.
+const startsAgain = 4
+
+// start starts the members on ports that were free a moment ago.
+func (cfg LocalClusterConfig) start(ctx context.Context) (*LocalCluster, error) {
 	ports, err := FreePorts(cfg.Size)
 	if err != nil {
 		return nil, fmt.Errorf("start local cluster: %w", err)
@@ -49,10 +70,6 @@ func StartLocalCluster(ctx context.Context, cfg LocalClusterConfig) (*LocalClust
 			return nil, fmt.Errorf("start member %d of %d: %w", i+1, cfg.Size, err)
 		}
 		c.Servers, c.configs = append(c.Servers, s), append(c.configs, m)
-	}
-	if err := c.WaitForLeader(ctx); err != nil {
-		c.Shutdown()
-		return nil, fmt.Errorf("start local cluster: %w", err)
 	}
 	return c, nil
 }

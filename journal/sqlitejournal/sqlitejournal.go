@@ -170,11 +170,11 @@ func (j *Journal) Import(ctx context.Context, prev journal.Position, entry []byt
 }
 
 func (j *Journal) importEntry(ctx context.Context, prev journal.Position, entry []byte) (journal.Position, error) {
-	switch {
-	case len(entry) > MaxBatch:
+	if len(entry) > MaxBatch {
 		return 0, fmt.Errorf("entry of %d bytes, at most %d: %w", len(entry), MaxBatch, journal.ErrTooLarge)
-	case len(entry) == 0:
-		return 0, fmt.Errorf("empty entry: %w", journal.ErrMalformed)
+	}
+	if err := journal.CheckEntry(entry); err != nil {
+		return 0, err
 	}
 	return j.write(ctx, false, func(h *head) ([]byte, error) {
 		if h.end != prev {
