@@ -39,6 +39,29 @@ func (v Verdict) String() string {
 	return [...]string{"none", "live", "dead", "opened", "void", "heartbeat"}[v]
 }
 
+// After returns the cursor after a live batch with records, which states itself what
+// came before it: the batch lies at pos behind the entry at prev, and fence opened its
+// epoch.
+func (b *Batch) After(prev, pos, fence Position) Cursor {
+	h := sha256.New()
+	h.Write(b.Prev[:])
+	h.Write(b.Raw)
+	return Cursor{
+		Pos: pos, Seq: b.Last(), Time: b.End, Chain: Hash(h.Sum(nil)),
+		Epoch: b.Epoch, Owner: b.Owner, Fence: fence, Prev: prev, Before: b.Prev,
+	}
+}
+
+// Before returns the cursor before a live batch, at prev, in the epoch that fence
+// opened. When the record before it was made is not known, only that it was earlier
+// than next, the time of the record after.
+func (b *Batch) Before(prev, fence Position, next Time) Cursor {
+	return Cursor{
+		Pos: prev, Seq: b.First - 1, Time: max(next, 1) - 1, Chain: b.Prev,
+		Epoch: b.Epoch, Owner: b.Owner, Fence: fence, Prev: prev,
+	}
+}
+
 // A Tracker moves a Cursor along a journal entry by entry and decides what each
 // one is. Reader and Writer share it, so liveness is decided in one place. It
 // is for one goroutine.

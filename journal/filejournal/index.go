@@ -323,14 +323,8 @@ func (r *reader) batch(generation uint16, end journal.Position) (b journal.Batch
 	return b, nil
 }
 
-// cursor returns the cursor after p's batch, which states itself what came before
-// it.
-func (p *point) cursor(b *journal.Batch) journal.Cursor {
-	return journal.Cursor{
-		Pos: p.end, Seq: b.Last(), Time: p.time, Chain: link(b.Prev, b.Raw),
-		Epoch: b.Epoch, Owner: b.Owner, Fence: p.fence, Prev: p.start, Before: b.Prev,
-	}
-}
+// cursor returns the cursor after p's batch.
+func (p *point) cursor(b *journal.Batch) journal.Cursor { return b.After(p.start, p.end, p.fence) }
 
 // mendIndexes has an index made for the newest sealed segment that has none, as
 // after an interruption. One at a time: where all are gone, reading the whole

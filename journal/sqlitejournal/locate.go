@@ -2,7 +2,6 @@ package sqlitejournal
 
 import (
 	"context"
-	"crypto/sha256"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -163,23 +162,6 @@ func (s *search) oldest() (journal.Cursor, error) {
 	return journal.Cursor{}, s.err
 }
 
-// after returns the cursor after a batch with records.
-func (b *batchAt) after() journal.Cursor {
-	h := sha256.New()
-	h.Write(b.Prev[:])
-	h.Write(b.Raw)
-	return journal.Cursor{
-		Pos: b.pos, Seq: b.Last(), Time: b.End, Chain: journal.Hash(h.Sum(nil)),
-		Epoch: b.Epoch, Owner: b.Owner, Fence: b.fence, Prev: b.pos - 1, Before: b.Prev,
-	}
-}
+func (b *batchAt) after() journal.Cursor { return b.After(b.pos-1, b.pos, b.fence) }
 
-// before returns the cursor before a batch. When the record before it was made is
-// not known, only that it was earlier than next, the time of the record after.
-func (b *batchAt) before(next journal.Time) journal.Cursor {
-	at := b.pos - 1
-	return journal.Cursor{
-		Pos: at, Seq: b.First - 1, Time: max(next, 1) - 1, Chain: b.Prev,
-		Epoch: b.Epoch, Owner: b.Owner, Fence: b.fence, Prev: at,
-	}
-}
+func (b *batchAt) before(next journal.Time) journal.Cursor { return b.Before(b.pos-1, b.fence, next) }
